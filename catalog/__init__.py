@@ -1,0 +1,34 @@
+"""What can be rented and what it costs: offers, accelerators, providers' rules, this machine.
+
+`load()` gives the built-in tables as one `Catalog`; `this_machine()` the machine one sits at.
+"""
+
+from .local import owned_usd_h, this_machine
+from .records import (
+    Accelerator,
+    Billing,
+    Delay,
+    EgressTier,
+    HazardBand,
+    Offer,
+    ProviderFacts,
+    Purchase,
+)
+from .store import Assumption, Catalog, load, price_column
+
+__all__ = [
+    "Accelerator",
+    "Assumption",
+    "Billing",
+    "Catalog",
+    "Delay",
+    "EgressTier",
+    "HazardBand",
+    "Offer",
+    "ProviderFacts",
+    "Purchase",
+    "load",
+    "owned_usd_h",
+    "price_column",
+    "this_machine",
+]

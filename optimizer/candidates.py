@@ -1,0 +1,293 @@
+"""Every way to run one job, as columns: offer x purchase x nodes x batch x knobs.
+
+Time: work W = steps(B) * T(n, m, b), stretched by interruptions (see reliability), after the
+slowest node's provisioning. Cost: nodes * price * billed hours + storage + egress (DESIGN 3.3).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..catalog import Catalog, Delay, ProviderFacts, Purchase, price_column
+from ..profiles.records import Knobs, Profile
+from ..profiles.throughput import Fleet, StepTimeModel, knob_sets
+from ..profiles.workload import ModelFacts, Workload
+from .reliability import (
+    gang_delay,
+    hazard_integral,
+    lognormal_quantile,
+    wall_time,
+    young_interval,
+)
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+PURCHASES = tuple(Purchase)
+QUADRATURE = (0.1, 0.3, 0.5, 0.7, 0.9)  # quantiles over which billed time is averaged
+CHECKPOINTS_KEPT = 3
+CHECKPOINT_BYTES_PER_S = (
+    130e6  # slowest write seen of tf.train.Checkpoint on a shared disk, 2026-11
+)
+HOURS_PER_MONTH = 730.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Columns of equal length; offer is a row of the catalog, knobs an index into knob_sets."""
+
+    knob_sets: tuple[Knobs, ...]
+    offer: Ints
+    purchase: Ints  # index into PURCHASES
+    nodes: Ints
+    batch: Ints  # per device
+    replicas: Ints
+    knobs: Ints
+    basis: NDArray[np.uint8]
+    price_usd_h: Floats  # of one node
+    step_s: Floats
+    step_sigma: Floats
+    steps: Ints
+    work_s: Floats
+    checkpoint_interval_s: Floats
+    interruptions: Floats
+    time_mean_s: Floats
+    time_p50_s: Floats
+    time_p90_s: Floats
+    compute_usd: Floats
+    storage_usd: Floats
+    egress_usd: Floats
+    cost_p50_usd: Floats
+    cost_p90_usd: Floats
+
+    def __len__(self) -> int:
+        return len(self.offer)
+
+    @property
+    def cost_mean_usd(self) -> Floats:
+        return self.compute_usd + self.storage_usd + self.egress_usd
+
+    def take(self, rows: NDArray[Any]) -> "Candidates":
+        """The candidates in rows."""
+        columns = {
+            f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "knob_sets"
+        }
+        return replace(self, **columns)
+
+
+def node_counts(most: int) -> list[int]:
+    """Powers of two up to most, and most itself.
+
+    >>> node_counts(6)
+    [1, 2, 4, 6]
+    """
+    powers = [1 << i for i in range(most.bit_length()) if 1 << i <= most]
+    return powers if powers[-1] == most else [*powers, most]
+
+
+def generate(
+    workload: Workload,
+    facts: ModelFacts,
+    catalog: Catalog,
+    model: StepTimeModel,
+    profile: Profile | None,
+) -> Candidates:
+    """All candidates of one job over the catalog; batches above max_global_batch are left out."""
+    fleet = Fleet.of(catalog)
+    stall = (
+        profile.checkpoint_write_s if profile else facts.checkpoint_bytes / CHECKPOINT_BYTES_PER_S
+    )
+    knob_list: list[Knobs] = []
+    parts: list[dict[str, NDArray[Any]]] = []
+    for knobs, nodes, batch, rows in _settings(workload, fleet, model):
+        step = model.predict(fleet, catalog.accelerators, nodes, batch, knobs)
+        devices = np.where(fleet.kind[rows] == "cpu", knobs.workers_per_node, fleet.devices[rows])
+        replicas = nodes * devices
+        global_batch = batch * replicas
+        usable = np.isfinite(step.step_s[rows]) & (global_batch <= workload.max_global_batch)
+        rows, replicas = rows[usable], replicas[usable]
+        if not len(rows):
+            continue
+        if knobs not in knob_list:
+            knob_list.append(knobs)
+        parts.append(
+            {
+                "offer": rows,
+                "nodes": np.full(len(rows), nodes),
+                "batch": np.full(len(rows), batch),
+                "replicas": replicas,
+                "knobs": np.full(len(rows), knob_list.index(knobs)),
+                "basis": step.basis[rows],
+                "step_s": step.step_s[rows],
+                "step_sigma": step.sigma[rows],
+                "steps": _steps(workload, batch * replicas),
+            }
+        )
+    if not parts:
+        raise ValueError(f"no offer can train {workload.name}")
+    settings = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    columns = _purchases(catalog, settings)
+    columns |= _times(catalog, facts, profile, knob_list, columns, stall)
+    columns |= _costs(catalog, workload, facts, columns)
+    wanted = {f.name for f in fields(Candidates)} - {"knob_sets"}
+    return Candidates(tuple(knob_list), **{name: columns[name] for name in wanted})
+
+
+def _settings(
+    workload: Workload, fleet: Fleet, model: StepTimeModel
+) -> list[tuple[Knobs, int, int, NDArray[np.intp]]]:
+    """(knobs, nodes, batch, offers) to consider; this machine is one node."""
+    found = [
+        (knobs, 1, batch, np.flatnonzero(fleet.local))
+        for knobs in model.local_knobs()
+        for batch in workload.per_device_batch
+    ]
+    rented = ~fleet.local
+    for nodes in node_counts(workload.constraints.max_nodes):
+        for kind in np.unique(fleet.kind[rented]).tolist():
+            for several in (False, True):
+                rows = np.flatnonzero(
+                    rented & (fleet.kind == kind) & ((fleet.devices > 1) == several)
+                )
+                for knobs in knob_sets(kind, 2 if several else 1, nodes, workload.precisions):
+                    found += [(knobs, nodes, batch, rows) for batch in workload.per_device_batch]
+    return [setting for setting in found if len(setting[3])]
+
+
+def _steps(workload: Workload, global_batch: Ints) -> Ints:
+    sizes, place = np.unique(global_batch, return_inverse=True)
+    return np.array([workload.steps_to_target(int(size)) for size in sizes])[place]
+
+
+def _purchases(catalog: Catalog, settings: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Each setting once for every purchase at which its offer has a price."""
+    parts = []
+    for index, purchase in enumerate(PURCHASES):
+        prices = catalog.offers[price_column(purchase)].to_numpy().astype(float)[settings["offer"]]
+        sold = np.isfinite(prices)
+        part = {name: column[sold] for name, column in settings.items()}
+        parts.append(part | {"price_usd_h": prices[sold], "purchase": np.full(sold.sum(), index)})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def ready_delay(facts: ProviderFacts, knobs: Knobs, profile: Profile | None) -> Delay:
+    """Time from the request to the first step: measured on this machine where it was profiled."""
+    if facts.provider != "local" or profile is None:
+        return facts.provisioning
+    started = [
+        sample.startup_s
+        for one in profile.measurements
+        if one.setting.knobs == knobs
+        for sample in one.processes
+    ]
+    if not started:
+        return facts.provisioning
+    median = float(np.median(started))
+    return Delay(median, facts.provisioning.sigma, "measured by the profile")
+
+
+def _times(
+    catalog: Catalog,
+    facts: ModelFacts,
+    profile: Profile | None,
+    knob_list: Sequence[Knobs],
+    columns: dict[str, NDArray[Any]],
+    stall: float,
+) -> dict[str, NDArray[Any]]:
+    providers = catalog.offers["provider"].to_numpy()[columns["offer"]]
+    nodes, steps = columns["nodes"], columns["steps"]
+    # The mean of a lognormal lies above its median.
+    work = steps * columns["step_s"] * np.exp(columns["step_sigma"] ** 2 / 2)
+    spot = columns["purchase"] == PURCHASES.index(Purchase.SPOT)
+    restart, restart_var, ready, ready_var = (np.zeros(len(work)) for _ in range(4))
+    rate: Floats = np.zeros(len(work))
+    for provider in np.unique(providers).tolist():
+        known = catalog.facts(provider)
+        for knob in np.unique(columns["knobs"][providers == provider]).tolist():
+            delay = ready_delay(known, knob_list[knob], profile)
+            for count in np.unique(nodes[providers == provider]).tolist():
+                rows = (providers == provider) & (nodes == count) & (columns["knobs"] == knob)
+                mean, variance = gang_delay(delay, count)
+                ready[rows], ready_var[rows] = mean, variance
+                restart[rows], restart_var[rows] = mean, variance
+                waiting = rows & spot
+                # A lost node is asked for again; its peers wait for it.
+                wait_mean, wait_var = gang_delay(known.stock_out, 1)
+                restart[waiting] += wait_mean
+                restart_var[waiting] += wait_var
+        here = providers == provider
+        hours = np.maximum(work[here] / 3600, 1e-6)
+        losses = hazard_integral(known.spot_hazard, hours) / hours * spot[here]
+        rate[here] = nodes[here] * (known.node_failures_per_h + losses) / 3600
+    mtti = 1 / np.maximum(rate, 1e-15)
+    stalls = np.full(len(work), stall)
+    # Reading a checkpoint back takes about what writing it takes.
+    wall = wall_time(work, columns["step_sigma"], mtti, restart + stall, restart_var, stalls)
+    mean: Floats = wall.mean_s + ready
+    variance: Floats = wall.variance_s2 + ready_var
+    return {
+        "work_s": work,
+        "checkpoint_interval_s": young_interval(stall, mtti, work),
+        "interruptions": wall.interruptions,
+        "time_mean_s": mean,
+        "time_p50_s": lognormal_quantile(mean, variance, 0.5),
+        "time_p90_s": lognormal_quantile(mean, variance, 0.9),
+        "time_variance": variance,
+    }
+
+
+def _costs(
+    catalog: Catalog, workload: Workload, facts: ModelFacts, columns: dict[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    providers = catalog.offers["provider"].to_numpy()[columns["offer"]]
+    regions = catalog.offers["region"].to_numpy()[columns["offer"]]
+    mean, variance = columns["time_mean_s"], columns["time_variance"]
+    rate_usd_s = columns["nodes"] * columns["price_usd_h"] / 3600
+
+    def billed(seconds: Floats) -> Floats:
+        charged = np.empty_like(seconds)
+        for provider in np.unique(providers).tolist():
+            rows, rule = providers == provider, catalog.facts(provider).billing
+            started = np.ceil(seconds[rows] / rule.granularity_s) * rule.granularity_s
+            charged[rows] = np.maximum(rule.minimum_s, started)
+        return charged
+
+    at = {q: billed(lognormal_quantile(mean, variance, q)) for q in QUADRATURE}
+    # The five quantiles' mean misses the tail: scale it by what it misses of the time itself.
+    plain = np.mean([lognormal_quantile(mean, variance, q) for q in QUADRATURE], axis=0)
+    compute = rate_usd_s * np.mean(list(at.values()), axis=0) * (mean / plain)
+    kept_gb = (workload.data.bytes + CHECKPOINTS_KEPT * facts.checkpoint_bytes) / 1e9
+    gb_month = catalog.assumptions["object_storage_usd_per_gb_month"].value
+    storage = kept_gb * gb_month * mean / 3600 / HOURS_PER_MONTH
+    storage = np.where(providers == "local", 0.0, storage)
+    egress = egress_usd(catalog, workload, providers, regions)
+    other = storage + egress
+    return {
+        "compute_usd": compute,
+        "storage_usd": storage,
+        "egress_usd": egress,
+        "cost_p50_usd": rate_usd_s * at[0.5] + other,
+        "cost_p90_usd": rate_usd_s * at[0.9] + other,
+    }
+
+
+def egress_usd(
+    catalog: Catalog,
+    workload: Workload,
+    providers: NDArray[Any],
+    regions: NDArray[Any],
+) -> Floats:
+    """USD for moving the data once from where they lie to each (provider, region)."""
+    if workload.data.location is None or workload.data.bytes == 0:
+        return np.zeros(len(providers))
+    home, region = workload.data.location.split(":", 1)
+    facts, gb = catalog.facts(home), workload.data.bytes / 1e9
+    same = providers == home
+    return np.where(
+        same & (regions == region),
+        0.0,
+        np.where(same, gb * facts.interregion_usd_per_gb, facts.egress_usd(gb)),
+    )

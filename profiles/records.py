@@ -1,0 +1,112 @@
+"""What was measured: settings, measurements and the profile they form."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from ..catalog.files import Document, Record
+from .workload import ModelFacts
+
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+Strategy = Literal["one_device", "mirrored", "multi_worker_mirrored", "tpu"]
+
+
+class Knobs(Record):
+    """What can be turned without renting something else.
+
+    workers_per_node: worker processes that share one node's processors or devices.
+    """
+
+    precision: Precision = "float32"
+    xla: bool = False
+    strategy: Strategy = "one_device"
+    workers_per_node: int = Field(default=1, ge=1)
+
+
+class Setting(Record):
+    """One way to run a workload: devices, workers, batch and knobs."""
+
+    accelerator: str
+    devices_per_node: int = Field(default=1, ge=1)
+    nodes: int = Field(default=1, ge=1)
+    per_device_batch: int = Field(ge=1)
+    knobs: Knobs = Knobs()
+
+    @property
+    def workers(self) -> int:
+        return self.nodes * self.knobs.workers_per_node
+
+    @property
+    def replicas(self) -> int:
+        """Model copies that train in step: one a device, or one a worker where workers share it."""
+        return self.nodes * max(self.devices_per_node, self.knobs.workers_per_node)
+
+    @property
+    def global_batch(self) -> int:
+        return self.per_device_batch * self.replicas
+
+    def describe(self) -> str:
+        """The setting in a few words, for a table or a sentence."""
+        workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
+        return f"batch {self.per_device_batch}, {workers}, {'XLA' if self.knobs.xla else 'no XLA'}"
+
+
+class ProcessSample(Record):
+    """What one fresh gang of processes did; times of its chief.
+
+    step_s: steady step time. spread: relative standard error of step_s within the process.
+    startup_s: from the start of the process to the end of its first step, which compiles.
+    """
+
+    step_s: float = Field(gt=0)
+    spread: float = Field(ge=0)
+    steps: int = Field(ge=1)
+    discarded_steps: int = Field(ge=0)
+    startup_s: float = Field(ge=0)
+    wall_s: float = Field(gt=0)
+    cpu_s: float = Field(ge=0)
+    load_before: float = Field(ge=0)
+
+
+class Estimate(Record):
+    """A value with its 95 % confidence interval and the 95 % interval of one repeat of it."""
+
+    value: float
+    ci95: tuple[float, float]
+    repeat95: tuple[float, float]
+
+
+class Measurement(Record):
+    """One setting's step time over several fresh processes."""
+
+    setting: Setting
+    step_time_s: Estimate
+    samples_per_s: float = Field(gt=0)
+    processes: tuple[ProcessSample, ...] = Field(min_length=1)
+
+
+class Host(Record):
+    """The machine that measured."""
+
+    cpu: str
+    cores: int
+    memory_gib: float
+    system: str
+    versions: dict[str, str]
+
+
+class Profile(Document):
+    """One workload's measurements on one machine, and what measuring them took."""
+
+    schema_id: Literal["isocost/profile/v1"] = Field(alias="schema", default="isocost/profile/v1")
+    workload: str
+    model: str
+    data: str
+    facts: ModelFacts
+    checkpoint_write_s: float = Field(ge=0)
+    measurements: tuple[Measurement, ...] = Field(min_length=1)
+    host: Host
+    created: datetime
+    profiling_s: float = Field(ge=0)
+    profiling_usd: float = Field(ge=0)

@@ -1,0 +1,146 @@
+"""What is trained, until when, on which data and under which wishes."""
+
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from ..catalog.files import Document, InputError, Record, Seconds, did_you_mean
+
+BUILT_IN = ("cifar10_cnn", "resnet50", "transformer")
+OWN_MODEL = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Weights(Record):
+    """alpha, beta and gamma of L; scaled so that they sum to one."""
+
+    alpha: float = Field(default=1 / 3, ge=0)
+    beta: float = Field(default=1 / 3, ge=0)
+    gamma: float = Field(default=1 / 3, ge=0)
+
+    @model_validator(mode="after")
+    def _not_all_zero(self) -> Self:
+        if self.alpha + self.beta + self.gamma <= 0:
+            raise ValueError("alpha, beta and gamma are all 0; at least one must be above 0")
+        return self
+
+    def normalised(self) -> "Weights":
+        total = self.alpha + self.beta + self.gamma
+        return Weights(alpha=self.alpha / total, beta=self.beta / total, gamma=self.gamma / total)
+
+
+class DataSource(Record):
+    """Where the training data lie; location as provider:region, None for nowhere in particular."""
+
+    location: str | None = None
+    bytes: float = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _location_has_two_parts(self) -> Self:
+        if self.location is not None and not re.fullmatch(r"[^:\s]+:[^:\s]+", self.location):
+            raise ValueError(
+                f"location '{self.location}' is not provider:region; write for example 'aws:us-east-1'"
+            )
+        return self
+
+
+class Constraints(Record):
+    """What a plan must keep; an empty list of providers, regions or accelerators means all."""
+
+    deadline_s: Seconds | None = Field(default=None, gt=0)
+    deadline_probability: float = Field(default=0.9, gt=0, lt=1)
+    budget_usd: float | None = Field(default=None, ge=0)
+    providers: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    accelerators: tuple[str, ...] = ()
+    spot: bool = True
+    max_nodes: int = Field(default=8, ge=1, le=1024)
+
+
+class ModelFacts(Record):
+    """What one training step of the model needs, whatever it runs on.
+
+    parameters: trainable values. gradient_bytes: moved by one all-reduce. flops_per_sample and
+    bytes_per_sample: forward, backward and update of one sample, operations and device-memory
+    traffic. checkpoint_bytes: weights and optimizer state on disk.
+    """
+
+    parameters: int = Field(gt=0)
+    gradient_bytes: Positive
+    flops_per_sample: Positive
+    bytes_per_sample: Positive
+    checkpoint_bytes: Positive
+
+
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class Workload(Document):
+    """One training job.
+
+    epochs is what the job needs at reference_batch samples per step over all workers; a larger
+    global batch B needs (1 + B / critical_batch) / (1 + reference_batch / critical_batch) times
+    the samples (DESIGN 3.2) and is refused above max_global_batch.
+    """
+
+    schema_id: Literal["isocost/workload/v1"] = Field(alias="schema")
+    name: str = Field(min_length=1, max_length=200)
+    model: str
+    samples_per_epoch: int = Field(gt=0)
+    epochs: float = Field(gt=0)
+    reference_batch: int = Field(default=32, gt=0)
+    per_device_batch: Annotated[tuple[int, ...], BeforeValidator(_listed)] = (32,)
+    max_global_batch: int = Field(default=1024, gt=0)
+    precisions: tuple[Literal["float32", "mixed_bfloat16", "mixed_float16"], ...] = ("float32",)
+    critical_batch: Positive | None = None
+    data: DataSource = DataSource()
+    constraints: Constraints = Constraints()
+    weights: Weights = Weights()
+    facts: ModelFacts | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.model not in BUILT_IN and not OWN_MODEL.fullmatch(self.model):
+            hint = did_you_mean(self.model, BUILT_IN)
+            raise ValueError(f"model '{self.model}' is neither built in nor module:function{hint}")
+        if not self.per_device_batch or min(self.per_device_batch) < 1:
+            raise ValueError(
+                f"per_device_batch {list(self.per_device_batch)} must be whole numbers above 0"
+            )
+        if min(self.per_device_batch) > self.max_global_batch:
+            raise ValueError(
+                f"max_global_batch {self.max_global_batch} is below the smallest per_device_batch "
+                f"{min(self.per_device_batch)}"
+            )
+        return self
+
+    def samples_to_target(self, global_batch: float) -> float:
+        """E(B) = S (1 + B / B_crit) / (1 + B0 / B_crit), S the samples needed at B0.
+
+        Equal to Pollux's efficiency law with phi = B_crit (DESIGN 3.2). Without a critical batch
+        every batch up to max_global_batch is taken to be equally efficient.
+        """
+        at_reference = self.samples_per_epoch * self.epochs
+        if self.critical_batch is None:
+            return at_reference
+        return (
+            at_reference
+            * (1 + global_batch / self.critical_batch)
+            / (1 + self.reference_batch / self.critical_batch)
+        )
+
+    def steps_to_target(self, global_batch: int) -> int:
+        return math.ceil(self.samples_to_target(global_batch) / global_batch)
+
+
+def read_workload(path: Path) -> Workload:
+    """The workload at path; InputError in a sentence where it is none."""
+    if path.suffix.lower() not in {".yaml", ".yml", ".json"}:
+        raise InputError(f"{path} is no workload file; expected .yaml, .yml or .json")
+    return Workload.read(path)
