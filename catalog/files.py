@@ -18,6 +18,8 @@ LARGEST_DOCUMENT_BYTES = 256 * 1024 * 1024
 class InputError(ValueError):
     """What the user gave cannot be used; the message is the sentence to show."""
 
+    exit_code = 2
+
 
 class Record(BaseModel):
     """A frozen record that knows all its fields: an unknown key is a mistake, not a wish."""

@@ -202,17 +202,16 @@ def _times(
     # The mean of a lognormal lies above its median.
     work = steps * columns["step_s"] * np.exp(columns["step_sigma"] ** 2 / 2)
     spot = columns["purchase"] == PURCHASES.index(Purchase.SPOT)
-    restart, restart_var, ready, ready_var = (np.zeros(len(work)) for _ in range(4))
-    rate: Floats = np.zeros(len(work))
+    rate, restart = np.zeros(len(work)), np.zeros(len(work))
+    restart_var, ready, ready_var = np.zeros(len(work)), np.zeros(len(work)), np.zeros(len(work))
     for provider in np.unique(providers).tolist():
         known = catalog.facts(provider)
         for knob in np.unique(columns["knobs"][providers == provider]).tolist():
             delay = ready_delay(known, knob_list[knob], profile)
             for count in np.unique(nodes[providers == provider]).tolist():
                 rows = (providers == provider) & (nodes == count) & (columns["knobs"] == knob)
-                mean, variance = gang_delay(delay, count)
-                ready[rows], ready_var[rows] = mean, variance
-                restart[rows], restart_var[rows] = mean, variance
+                ready[rows], ready_var[rows] = gang_delay(delay, count)
+                restart[rows], restart_var[rows] = gang_delay(delay, count)
                 waiting = rows & spot
                 # A lost node is asked for again; its peers wait for it.
                 wait_mean, wait_var = gang_delay(known.stock_out, 1)
@@ -226,8 +225,7 @@ def _times(
     stalls = np.full(len(work), stall)
     # Reading a checkpoint back takes about what writing it takes.
     wall = wall_time(work, columns["step_sigma"], mtti, restart + stall, restart_var, stalls)
-    mean: Floats = wall.mean_s + ready
-    variance: Floats = wall.variance_s2 + ready_var
+    mean, variance = wall.mean_s + ready, wall.variance_s2 + ready_var
     return {
         "work_s": work,
         "checkpoint_interval_s": young_interval(stall, mtti, work),

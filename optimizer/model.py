@@ -44,7 +44,7 @@ def choose(jobs: Sequence[Column], limits: Mapping[str, float]) -> Solution:
     start = time.perf_counter()
     model = pulp.LpProblem("isocost", pulp.LpMinimize)
     x = [
-        [pulp.LpVariable(f"x_{j}_{k}", cat="Binary") for k in range(len(job.loss))]
+        [model.add_variable(f"x_{j}_{k}", cat="Binary") for k in range(len(job.loss))]
         for j, job in enumerate(jobs)
     ]
     model.setObjective(
@@ -58,7 +58,7 @@ def choose(jobs: Sequence[Column], limits: Mapping[str, float]) -> Solution:
     )
     for j, row in enumerate(x):
         one = pulp.LpAffineExpression([(variable, 1) for variable in row])
-        model.addConstraint(pulp.LpConstraint(one, pulp.LpConstraintEQ, f"one_of_{j}", 1))
+        model.addConstraint(one == 1, f"one_of_{j}")
     for resource, limit in limits.items():
         used = pulp.LpAffineExpression(
             [
@@ -67,9 +67,7 @@ def choose(jobs: Sequence[Column], limits: Mapping[str, float]) -> Solution:
                 for variable, use in zip(row, job.use[resource], strict=True)
             ]
         )
-        model.addConstraint(
-            pulp.LpConstraint(used, pulp.LpConstraintLE, f"within_{resource}", limit)
-        )
+        model.addConstraint(used <= limit, f"within_{resource}")
     built = time.perf_counter()
     model.solve(pulp.HiGHS(msg=False, gapRel=0.0, threads=1))
     solved = time.perf_counter()

@@ -77,6 +77,8 @@ class Priced:
 class Infeasible(Exception):
     """No plan keeps every constraint; the message says which, and the smallest relaxations."""
 
+    exit_code = 3
+
 
 def optimize(
     jobs: Sequence[Job],

@@ -52,6 +52,7 @@ EFFICIENCY_SIGMA = 0.35  # of another model on a calibrated accelerator, at leas
 CPU_FLOPS_PER_CORE = 100e9  # without a profile; AVX2 reaches 50 to 150 GFLOP/s on convolutions
 CPU_SIGMA = 0.45  # one provider's vCPU against another's
 CPU_SCALING = 0.85  # time falls as cores^-0.85
+SHARING = 1.5  # two workers on two cores against one: 1.3 to 1.9 seen, CIFAR CNN, 2026-11
 LINK_SHARE = 0.6  # of a data sheet's link that an all-reduce reaches
 PCIE_GB_S = 12.0
 ETHERNET_GBPS = 10.0  # where a provider states no network
@@ -176,6 +177,23 @@ class StepTimeModel:
     def local_knobs(self) -> tuple[Knobs, ...]:
         """Knobs that were profiled on this machine; the plain ones where there is no profile."""
         return tuple(self.curves) or (Knobs(strategy="multi_worker_mirrored"),)
+
+    def here(self, batch: int, knobs: Knobs) -> tuple[float, float, Basis]:
+        """Step time, sigma and basis on the profiled machine itself.
+
+        Workers that were not profiled share its processors: their step takes at least what one
+        worker takes for the whole global batch; SHARING more is a guess, and its sigma says so.
+        """
+        if (curve := self.curves.get(knobs)) is not None:
+            return curve.at(batch)
+        alone = self.curves.get(knobs.model_copy(update={"workers_per_node": 1}))
+        if alone is not None:
+            whole, sigma, _ = alone.at(batch * knobs.workers_per_node)
+        else:
+            time, spread = self._cpu(np.array([self.profiled_cores]), batch)
+            whole, sigma = float(time[0]), float(spread[0])
+        shared = SHARING if knobs.workers_per_node > 1 else 1.0
+        return whole * shared, math.hypot(sigma, COMMUNICATION_SIGMA), Basis.TRANSFERRED
 
     def predict(
         self,

@@ -6,7 +6,7 @@ our own. Imports TensorFlow: only what trains may import this.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ COLLECTIVE_TIMEOUT_S = 300.0  # a peer that hangs is an error after that, not a 
 
 @dataclass(frozen=True)
 class StepResult:
-    """One step: the mean loss over the global batch, whether any worker asked to stop, seconds."""
+    """One step: the mean loss over the global batch, what any worker wished for, seconds."""
 
     loss: float
     stop: bool
+    save: bool
     seconds: float
 
 
@@ -123,25 +124,27 @@ class Trainer:
                 scaled = model.optimizer.scale_loss(loss)
             return loss, tape.gradient(scaled, model.trainable_variables)
 
-        def replica_step(x: tf.Tensor, y: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+        def replica_step(x: tf.Tensor, y: tf.Tensor, wishes: tf.Tensor) -> tf.Tensor:
             loss, grads = gradients(x, y)
             model.optimizer.apply(grads, model.trainable_variables)  # sums over the replicas
-            # The wish to stop travels with the loss: all workers then stop at the same step.
-            mine = tf.stack([tf.cast(loss, tf.float32), stop])
+            # Wishes travel with the loss: all workers then stop, or save, after the same step.
+            mine = tf.concat([[tf.cast(loss, tf.float32)], wishes], 0)
             return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, mine)
 
         @tf.function
-        def step(iterator: Any, stop: tf.Tensor) -> tf.Tensor:
+        def step(iterator: Any, wishes: tf.Tensor) -> tf.Tensor:
             x, y = next(iterator)
-            return strategy.run(replica_step, args=(x, y, stop))
+            return strategy.run(replica_step, args=(x, y, wishes))
 
         return step
 
-    def evaluate(self) -> tuple[float, float | None] | None:
+    def evaluate(
+        self, sign_of_life: Callable[[], None] = lambda: None
+    ) -> tuple[float, float | None] | None:
         """Mean loss and accuracy over the test split; accuracy only where labels are classes.
 
         Each worker evaluates the whole split by itself, so nothing is exchanged. None where the
-        user gave no test data.
+        user gave no test data. sign_of_life is called after every batch.
         """
         if isinstance(self.data, models.ArrayData):
             dataset = tf.data.Dataset.from_tensor_slices((self.data.test_x, self.data.test_y))
@@ -166,6 +169,7 @@ class Trainer:
             count = int(tf.shape(y)[0])
             totals += count * np.array([float(value) for value in first])
             samples += count
+            sign_of_life()
         loss, accuracy = totals / max(samples, 1)
         return float(loss), None if np.isnan(accuracy) else float(accuracy)
 
@@ -203,12 +207,13 @@ class Steps:
         self._trainer = trainer
         self._batches = trainer.batches(first_step)
 
-    def take(self, stop: bool = False) -> StepResult:
-        """Train on the next global batch. stop: this worker wants to end after this step."""
+    def take(self, *, stop: bool = False, save: bool = False) -> StepResult:
+        """Train on the next global batch. stop, save: what this worker wants after this step."""
         start = time.perf_counter()
-        summed = self._trainer._train_step(self._batches, tf.constant(float(stop)))
-        loss, stops = self._trainer.strategy.experimental_local_results(summed)[0].numpy()
-        return StepResult(float(loss), bool(stops > 0), time.perf_counter() - start)
+        wishes = tf.constant([float(stop), float(save)])
+        summed = self._trainer._train_step(self._batches, wishes)
+        loss, stops, saves = self._trainer.strategy.experimental_local_results(summed)[0].numpy()
+        return StepResult(float(loss), bool(stops), bool(saves), time.perf_counter() - start)
 
 
 def worker_batches(

@@ -1,0 +1,42 @@
+# Strings together commands that a person could type; see README.md and CONTRIBUTING.md.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+OUT ?= isocost-demo
+
+.PHONY: install demo test lint format clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+# The main job, from measuring to the page; everything lands in $(OUT).
+demo: install
+	rm -rf $(OUT)
+	$(BIN)/isocost profile examples/cifar10.yaml --max-seconds 75 --output $(OUT)
+	$(BIN)/isocost optimize examples/cifar10.yaml --output $(OUT)/plan.json
+	$(BIN)/isocost simulate $(OUT)/plan.json --output $(OUT)/simulation.json
+	$(BIN)/isocost run $(OUT)/plan.json --output $(OUT)/run.json
+	$(BIN)/isocost run $(OUT)/plan.json --workers 2 --max-steps 500 --output $(OUT)/run-2-workers.json
+	$(BIN)/isocost report $(OUT)/plan.json $(OUT)/simulation.json $(OUT)/run.json \
+		$(OUT)/run-2-workers.json $(OUT)/profile-*.json --output $(OUT)/report.html
+	@echo "Everything is in $(OUT): open $(OUT)/report.html"
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) $(OUT) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,220 @@
+"""isocost optimize: the plan that minimises L over every offer."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..optimizer.plan import Plan, PlannedCandidate
+    from ..profiles.workload import Weights, Workload
+
+
+def optimize(
+    workloads: Annotated[list[Path], typer.Argument(help="Workload files (YAML or JSON).")],
+    alpha: Annotated[float | None, typer.Option(min=0, help="Weight of performance.")] = None,
+    beta: Annotated[float | None, typer.Option(min=0, help="Weight of cost.")] = None,
+    gamma: Annotated[float | None, typer.Option(min=0, help="Weight of flexibility.")] = None,
+    deadline: Annotated[str | None, typer.Option(help="For example 90m, 6h, 1d12h.")] = None,
+    budget: Annotated[float | None, typer.Option(min=0, help="USD for each job.")] = None,
+    offers: Annotated[
+        str | None,
+        typer.Option(help="Choose only from these: \"provider IN ('aws','gcp') AND vcpus >= 8\"."),
+    ] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="Profile file; else the latest one of the workload.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Plan file (plan.json without --json).")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write a page about the plan.")] = None,
+    local_price: Annotated[
+        float | None, typer.Option(help="What an hour of this machine costs, USD.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> None:
+    """Find the plan that minimises L = alpha Performance + beta Cost + gamma Flexibility.
+
+    Weights that are not given are the workload's; once one is given, the others are 0.
+    Example: isocost optimize examples/cifar10.yaml --alpha 1 --deadline 2h -o plan.json
+    """
+    from .. import __version__
+    from ..catalog import load, this_machine
+    from ..optimizer.optimize import Job
+    from ..optimizer.optimize import optimize as solve
+    from ..profiles.workload import read_workload
+    from .output import only_ours_on_stdout, print_json
+
+    jobs = []
+    for path in workloads:
+        workload = _with_wishes(read_workload(path), deadline, budget)
+        found = _profile(workload, profile, output)
+        jobs.append(
+            Job(
+                workload,
+                path.resolve().parent,
+                found[1] if found else None,
+                found[0].resolve() if found else None,
+            )
+        )
+    catalog = load()
+    local = this_machine(local_price)
+    allowed = catalog.with_offer(local).filtered(offers) if offers else None
+    with only_ours_on_stdout():
+        plan = solve(
+            jobs,
+            catalog,
+            local,
+            weights=_weights(alpha, beta, gamma),
+            offers=allowed,
+            version=__version__,
+            command=_command(),
+        )
+    if output is None and not as_json:
+        output = Path("plan.json")
+    if output is not None:
+        plan.write(output)
+    if report is not None:
+        from ..catalog.files import write_whole
+        from ..reports import render
+
+        write_whole(report, render([plan]))
+    if as_json:
+        print_json(plan)
+    else:
+        show(plan)
+        for written in (output, report):
+            if written is not None:
+                _say(f"Written to {written}")
+
+
+def _command() -> str:
+    import shlex
+    import sys
+
+    return shlex.join(["isocost", *sys.argv[1:]])
+
+
+def _with_wishes(workload: "Workload", deadline: str | None, budget: float | None) -> "Workload":
+    from ..catalog.files import InputError, seconds
+    from ..profiles.workload import Workload
+
+    wishes: dict[str, object] = {}
+    if deadline is not None:
+        try:
+            wishes["deadline_s"] = seconds(deadline)
+        except ValueError as error:
+            raise InputError(f"--deadline: {error}") from None
+    if budget is not None:
+        wishes["budget_usd"] = budget
+    content = workload.model_dump(by_alias=True)
+    content["constraints"] = {**content["constraints"], **wishes}
+    return Workload.parse(content, workload.name) if wishes else workload
+
+
+def _profile(workload: "Workload", given: Path | None, output: Path | None):  # type: ignore[no-untyped-def]
+    from ..catalog.files import InputError
+    from ..profiles import store
+    from ..profiles.records import Profile
+
+    if given is None:
+        folder = output.parent if output is not None else Path()
+        return store.latest(workload, [folder, store.profiles_folder()])
+    profile = Profile.read(given)
+    if profile.model != workload.model:
+        raise InputError(
+            f"{given} is a profile of the model {profile.model}; {workload.name} trains "
+            f"{workload.model}: profile that, or leave --profile out"
+        )
+    return given, profile
+
+
+def _weights(alpha: float | None, beta: float | None, gamma: float | None) -> "Weights | None":
+    from ..catalog.files import InputError
+    from ..profiles.workload import Weights
+
+    if alpha is None and beta is None and gamma is None:
+        return None
+    if not (alpha or beta or gamma):
+        raise InputError("--alpha, --beta and --gamma are all 0; at least one must be above 0")
+    return Weights(alpha=alpha or 0, beta=beta or 0, gamma=gamma or 0)
+
+
+def _say(text: str) -> None:
+    from .output import out
+
+    out.print(text, soft_wrap=True, markup=False)
+
+
+def show(plan: "Plan") -> None:
+    """The plan in words and one table a job."""
+    from .output import figures, out
+
+    for job in plan.jobs:
+        chosen, here = job.chosen, job.runnable_here
+        _say(f"{job.name}: {_sentence(chosen)}")
+        if here is None:
+            _say("This machine cannot train it.")
+        elif here == chosen:
+            _say("That is the best choice, and it runs right here.")
+        else:
+            kept = "" if job.runnable_here_keeps_constraints else " It breaks a constraint."
+            _say(f"Right here: {_sentence(here)}{kept}")
+        if chosen.basis == "transferred":
+            _say("Nothing was measured on the chosen offer: its figures are transferred.")
+        names = ("offer", "buy", "nodes", "batch", "time", "p90", "cost", "flex", "L")
+        table = figures(None, *names, words=2)
+        rows = [chosen, *job.runners_up]
+        if here is not None and here not in rows:
+            rows.append(here)
+        for one in rows:
+            table.add_row(*_row(one))
+        out.print(table)
+    w, s = plan.weights, plan.solver
+    _say(
+        f"Weights: performance {w.alpha:.2f}, cost {w.beta:.2f}, flexibility {w.gamma:.2f}. "
+        f"{s.candidates:,} candidates; {s.status} by {s.name}, gap {s.gap:.1e}. "
+        f"Prices of {plan.oldest_price} to {plan.newest_price}."
+    )
+
+
+def _row(one: "PlannedCandidate") -> list[str]:
+    from rich.markup import escape
+
+    from .output import dollars, duration
+
+    offer = one.offer
+    devices = f"{offer.accelerator_count}x{offer.accelerator}"
+    return [
+        escape(f"{offer.provider} {offer.instance_type} {devices}"),
+        one.purchase.value.replace("_", " ").replace("on demand", "demand"),
+        str(one.nodes),
+        str(one.per_device_batch),
+        duration(one.predicted.time_s.mean),
+        duration(one.predicted.time_s.p90),
+        dollars(one.predicted.cost_usd.mean),
+        f"{one.predicted.flexibility:.2f}",
+        f"{one.losses.total:.3f}",
+    ]
+
+
+def _sentence(one: "PlannedCandidate") -> str:
+    from .output import dollars, duration, rate
+
+    offer, predicted = one.offer, one.predicted
+    if offer.provider == "local":
+        where = f"train on this machine ({offer.instance_type})"
+    else:
+        nodes = f"{one.nodes} x " if one.nodes > 1 else ""
+        where = (
+            f"rent {nodes}{offer.instance_type} ({offer.accelerator_count} x {offer.accelerator}) "
+            f"from {offer.provider} in {offer.region}, {one.purchase.value.replace('_', ' ')}"
+        )
+    workers = f", {one.workers} workers" if one.workers > 1 else ""
+    return (
+        f"{where}, batch {one.per_device_batch} a device{workers}"
+        f"{', XLA' if one.knobs.xla else ''}. It takes {duration(predicted.time_s.mean)} "
+        f"(9 times in 10 under {duration(predicted.time_s.p90)}) and costs "
+        f"{dollars(predicted.cost_usd.mean)} (under {dollars(predicted.cost_usd.p90)}) at "
+        f"{rate(predicted.samples_per_s.p50)} ({one.basis})."
+    )

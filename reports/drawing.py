@@ -1,0 +1,171 @@
+"""What all figures share: colours, axes that speak in durations and dollars, the calm layout."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+from typing import Any
+
+import plotly.graph_objects as go
+
+from .words import DAY_S, HOUR_S, MINUTE_S, duration
+
+# Okabe and Ito's colours, told apart by colour-blind readers too; the page exchanges each light
+# colour for its dark partner where the reader's screen is dark.
+INK, MUTED, RULE, PAPER, BAND = "#1c2126", "#59636e", "#e3e6ea", "#ffffff", "#dbe8f1"
+ACCENT, ORANGE, GREEN, VERMILLION, PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"
+DARK = {
+    INK: "#e6e9ec",
+    MUTED: "#9ba6b2",
+    RULE: "#2e353c",
+    PAPER: "#15191d",
+    BAND: "#21384a",
+    ACCENT: "#56b4e9",
+    GREEN: "#2cb68d",
+    VERMILLION: "#ea7a33",
+}
+SERIES = (ACCENT, ORANGE, GREEN, PURPLE, VERMILLION, INK)
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
+LOG_FROM = 20.0  # times the smallest value; a linear axis would press the rest into a corner
+MOST_TICKS = 6  # that a phone can show side by side
+
+Axis = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A figure with its words: title, how to read it, and what it shows for who cannot see it."""
+
+    title: str
+    caption: str
+    label: str
+    figure: go.Figure
+
+
+def draw(
+    traces: Sequence[Any], *, x: Axis, y: Axis, height_px: int = 380, **layout: Any
+) -> go.Figure:
+    """The traces in the common layout."""
+    return go.Figure(
+        data=list(traces),
+        layout={
+            "template": go.layout.Template(),
+            "height": height_px,
+            "margin": {"l": 8, "r": 12, "t": 8, "b": 8},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": {"family": FONT, "size": 13, "color": INK},
+            "hoverlabel": {
+                "bgcolor": PAPER,
+                "bordercolor": RULE,
+                "font": {"color": INK},
+                "align": "left",
+            },
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "xanchor": "left",
+                "y": 1.02,
+                "yanchor": "bottom",
+                "font": {"color": INK},
+            },
+            "dragmode": False,
+            "xaxis": x,
+            "yaxis": y,
+        }
+        | layout,
+    )
+
+
+def plain(text: str) -> str:
+    """A name as Plotly shows it literally: its tags and links are no markup."""
+    return escape(text, quote=False)
+
+
+def axis(title: str, **more: Any) -> Axis:
+    return {
+        "title": {"text": title, "font": {"size": 13, "color": MUTED}, "standoff": 10},
+        "tickfont": {"color": MUTED},
+        "gridcolor": RULE,
+        "linecolor": RULE,
+        "zeroline": False,
+        "automargin": True,
+    } | more
+
+
+def needs_log(values: Sequence[float]) -> bool:
+    """Whether the values span so much that only a logarithmic axis shows them all."""
+    return min(values) > 0 and max(values) / min(values) >= LOG_FROM
+
+
+def time_axis(title: str, values: Sequence[float], *, log: bool | None = None, **more: Any) -> Axis:
+    """An axis of seconds with ticks such as '5 min' or '2 h'; logarithmic where the span asks."""
+    log = needs_log(values) if log is None else log
+    ticks = _ticks(values, _TIME_STEPS_S, log)
+    return _ticked(title, log, ticks, [duration(tick) for tick in ticks]) | more
+
+
+def usd_axis(title: str, values: Sequence[float], *, log: bool | None = None, **more: Any) -> Axis:
+    """The same of dollars."""
+    log = needs_log(values) if log is None else log
+    ticks = _ticks(values, _DECADES, log)
+    words = [f"${tick:,.9f}".rstrip("0").rstrip(".") for tick in ticks]
+    return _ticked(title, log, ticks, words) | more
+
+
+def _ticked(title: str, log: bool, ticks: list[float], words: list[str]) -> Axis:
+    kind = "log" if log else "linear"
+    return axis(title, type=kind, tickmode="array", tickvals=ticks, ticktext=words)
+
+
+_DECADES = tuple(digit * 10.0**power for power in range(-9, 10) for digit in (1, 2, 5))
+_TIME_STEPS_S = (
+    *(step for step in _DECADES if step < 10),
+    *(10, 20, 30),
+    *(MINUTE_S * k for k in (1, 2, 5, 10, 20, 30)),
+    *(HOUR_S * k for k in (1, 2, 4, 8, 12)),
+    *(DAY_S * k for k in (1, 2, 4, 7, 14, 30, 60, 120, 240, 360, 720)),
+)
+
+
+def _ticks(values: Sequence[float], steps: Sequence[float], log: bool) -> list[float]:
+    """At most MOST_TICKS round values over the range of values, from the round steps."""
+    low, high = min(values), max(values)
+    if log:
+        inside = [step for step in steps if 0.7 * low <= step <= 1.4 * high]
+        return inside[:: math.ceil(len(inside) / MOST_TICKS)]
+    span = high - low or abs(high) or 1.0
+    step = next((one for one in steps if span / one <= MOST_TICKS - 1), steps[-1])
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [round(k * step, 12) for k in range(first, last + 1)]
+
+
+def histogram(quantiles: Sequence[float], bins: int = 30) -> tuple[list[float], list[float]]:
+    """Edges of equal width and the share between them, from evenly spaced quantiles 0..100 %.
+
+    The share below a value is linear between neighbouring quantiles. The last hundredth is left
+    out where it alone would take more than two thirds of the width.
+    """
+    low, high = quantiles[0], quantiles[-1]
+    p99 = quantiles[round(0.99 * (len(quantiles) - 1))]
+    if high - low > 3 * (p99 - low) > 0:
+        high = p99
+    if high <= low:
+        return [low, low], [1.0]
+    edges = [low + (high - low) * k / bins for k in range(bins + 1)]
+    below = [0.0, *(share_below(quantiles, edge) for edge in edges[1:])]
+    return edges, [b - a for a, b in pairwise(below)]
+
+
+def share_below(quantiles: Sequence[float], value: float) -> float:
+    """The share at or below a value, from evenly spaced quantiles 0..100 %."""
+    last = len(quantiles) - 1
+    if value >= quantiles[-1]:
+        return 1.0
+    if value < quantiles[0]:
+        return 0.0
+    k = next(k for k in range(last) if quantiles[k] <= value < quantiles[k + 1])
+    return (k + (value - quantiles[k]) / (quantiles[k + 1] - quantiles[k])) / last

@@ -1,0 +1,137 @@
+"""A profile as a figure: throughput against batch, one line a group of settings."""
+
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from ..profiles.records import Measurement, Profile
+from . import words
+from .drawing import SERIES, SYMBOLS, Drawing, axis, draw, plain
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One setting's throughput with its 95 % confidence interval."""
+
+    per_device_batch: int
+    samples_per_s: float
+    ci95: tuple[float, float]
+    processes: int
+    step_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Settings that differ in their batch alone."""
+
+    name: str
+    points: tuple[Measured, ...]
+
+
+def curves(profile: Profile) -> tuple[Curve, ...]:
+    """Measurements grouped by everything but the batch, in the order in which they were made."""
+    groups: dict[str, list[Measurement]] = {}
+    for one in profile.measurements:
+        groups.setdefault(_group(one), []).append(one)
+    return tuple(
+        Curve(
+            name,
+            tuple(
+                _measured(one)
+                for one in sorted(found, key=lambda one: one.setting.per_device_batch)
+            ),
+        )
+        for name, found in groups.items()
+    )
+
+
+def _group(one: Measurement) -> str:
+    setting = one.setting
+    devices = setting.nodes * setting.devices_per_node
+    return ", ".join(
+        [
+            f"{devices} × {setting.accelerator}" if devices > 1 else setting.accelerator,  # noqa: RUF001
+            *([words.count(setting.nodes, "node")] if setting.nodes > 1 else []),
+            words.knobs(setting.knobs),
+        ]
+    )
+
+
+def _measured(one: Measurement) -> Measured:
+    step, (low_s, high_s) = one.step_time_s.value, one.step_time_s.ci95
+    return Measured(
+        per_device_batch=one.setting.per_device_batch,
+        samples_per_s=one.samples_per_s,
+        ci95=(one.samples_per_s * step / high_s, one.samples_per_s * step / low_s),
+        processes=len(one.processes),
+        step_s=step,
+    )
+
+
+def profile_sentence(profile: Profile) -> str:
+    """What was measured, where, and what it took."""
+    settings = words.count(len(profile.measurements), "setting")
+    return (
+        f"{profile.workload} was measured in {settings} on {profile.host.cpu} "
+        f"({words.count(profile.host.cores, 'core')}, {profile.host.memory_gib:g} GiB) "
+        f"in {words.duration(profile.profiling_s)}, for {words.usd(profile.profiling_usd)}."
+    )
+
+
+def draw_curves(found: tuple[Curve, ...]) -> Drawing:
+    batches = sorted({point.per_device_batch for curve in found for point in curve.points})
+    best_curve, best = max(
+        ((curve, point) for curve in found for point in curve.points),
+        key=lambda pair: pair[1].samples_per_s,
+    )
+    figure = draw(
+        [
+            go.Scatter(
+                x=[point.per_device_batch for point in curve.points],
+                y=[point.samples_per_s for point in curve.points],
+                error_y={
+                    "symmetric": False,
+                    "array": [point.ci95[1] - point.samples_per_s for point in curve.points],
+                    "arrayminus": [point.samples_per_s - point.ci95[0] for point in curve.points],
+                    "thickness": 1.2,
+                    "width": 4,
+                },
+                mode="lines+markers",
+                name=plain(curve.name),
+                line={"color": SERIES[k % len(SERIES)], "width": 2},
+                marker={"symbol": SYMBOLS[k % len(SYMBOLS)], "size": 9},
+                hovertext=[
+                    f"{plain(curve.name)}<br>batch {point.per_device_batch} a device: "
+                    f"{words.rate(point.samples_per_s)}<br>95 % within "
+                    f"{words.rate(point.ci95[0])} to {words.rate(point.ci95[1])}<br>"
+                    f"step {words.duration(point.step_s)}, "
+                    f"{words.count(point.processes, 'fresh process', 'fresh processes')}"
+                    for point in curve.points
+                ],
+                hoverinfo="text",
+            )
+            for k, curve in enumerate(found)
+        ],
+        x=axis(
+            "batch a device",
+            type="log",
+            tickmode="array",
+            tickvals=batches,
+            ticktext=[f"{batch:,}" for batch in batches],
+        ),
+        y=axis("samples/s", tickformat=",", rangemode="tozero", nticks=6),
+        height_px=380,
+        showlegend=True,
+    )
+    return Drawing(
+        title=f"Throughput against batch: up to {words.rate(best.samples_per_s)}",
+        caption=(
+            "Each line is one way to set the knobs; bars are 95 % confidence intervals over fresh "
+            "processes; higher is faster."
+        ),
+        label=(
+            f"Throughput of {words.count(len(found), 'group')} of settings; the fastest is "
+            f"{best_curve.name} at batch {best.per_device_batch}: {words.rate(best.samples_per_s)}."
+        ),
+        figure=figure,
+    )
