@@ -46,7 +46,7 @@ def simulate(
             which="runnable_here" if here else "chosen",
             jobs=processes,
             plan_path=str(plan),
-            progress=lambda done, _: bar.update(task, completed=done),
+            progress=lambda done: bar.update(task, completed=done),
         )
     if output is None and not as_json:
         output = Path("simulation.json")

@@ -16,11 +16,10 @@ from ..profiles.records import Knobs, Profile
 from ..profiles.throughput import Fleet, StepTimeModel, knob_sets
 from ..profiles.workload import ModelFacts, Workload
 from .reliability import (
+    expected_losses,
     gang_delay,
-    hazard_integral,
     lognormal_quantile,
     wall_time,
-    young_interval,
 )
 
 Floats = NDArray[np.float64]
@@ -33,6 +32,8 @@ CHECKPOINT_BYTES_PER_S = (
     130e6  # slowest write seen of tf.train.Checkpoint on a shared disk, 2026-11
 )
 HOURS_PER_MONTH = 730.0
+FIXED_POINT_ROUNDS = 4
+LONGEST_SPAN_H = 1e5
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,39 +203,59 @@ def _times(
     # The mean of a lognormal lies above its median.
     work = steps * columns["step_s"] * np.exp(columns["step_sigma"] ** 2 / 2)
     spot = columns["purchase"] == PURCHASES.index(Purchase.SPOT)
-    rate, restart = np.zeros(len(work)), np.zeros(len(work))
-    restart_var, ready, ready_var = np.zeros(len(work)), np.zeros(len(work)), np.zeros(len(work))
+    wait, wait_var, idle = np.zeros(len(work)), np.zeros(len(work)), np.zeros(len(work))
+    ready, ready_var = np.zeros(len(work)), np.zeros(len(work))
     for provider in np.unique(providers).tolist():
-        known = catalog.facts(provider)
-        for knob in np.unique(columns["knobs"][providers == provider]).tolist():
-            delay = ready_delay(known, knob_list[knob], profile)
-            for count in np.unique(nodes[providers == provider]).tolist():
-                rows = (providers == provider) & (nodes == count) & (columns["knobs"] == knob)
-                ready[rows], ready_var[rows] = gang_delay(delay, count)
-                restart[rows], restart_var[rows] = gang_delay(delay, count)
-                waiting = rows & spot
-                # A lost node is asked for again; its peers wait for it.
-                wait_mean, wait_var = gang_delay(known.stock_out, 1)
-                restart[waiting] += wait_mean
-                restart_var[waiting] += wait_var
-        here = providers == provider
-        hours = np.maximum(work[here] / 3600, 1e-6)
-        losses = hazard_integral(known.spot_hazard, hours) / hours * spot[here]
-        rate[here] = nodes[here] * (known.node_failures_per_h + losses) / 3600
-    mtti = 1 / np.maximum(rate, 1e-15)
+        known, here = catalog.facts(provider), providers == provider
+        for knob in np.unique(columns["knobs"][here]).tolist():
+            delay, rows = (
+                ready_delay(known, knob_list[knob], profile),
+                here & (columns["knobs"] == knob),
+            )
+            for count in np.unique(nodes[rows]).tolist():
+                gang = rows & (nodes == count)
+                ready[gang], ready_var[gang] = gang_delay(delay, count)
+            # Only the lost machine is asked for again, on spot once there is one; its peers wait.
+            wait[rows], wait_var[rows] = gang_delay(delay, 1)
+        missing, missing_var = gang_delay(known.stock_out, 1)
+        idle[here] = missing * spot[here]
+        wait[here] += idle[here]
+        wait_var[here] += missing_var * spot[here]
     stalls = np.full(len(work), stall)
-    # Reading a checkpoint back takes about what writing it takes.
-    wall = wall_time(work, columns["step_sigma"], mtti, restart + stall, restart_var, stalls)
+    # Losses depend on the wall time, which depends on the losses: a few rounds settle it.
+    span, mtti = work, np.full(len(work), np.inf)
+    for _ in range(FIXED_POINT_ROUNDS):
+        mtti = 1 / _losses_per_s(catalog, providers, nodes, spot, span)
+        wall = wall_time(work, columns["step_sigma"], mtti, wait, wait_var, stalls, nodes)
+        span = wall.mean_s
     mean, variance = wall.mean_s + ready, wall.variance_s2 + ready_var
     return {
         "work_s": work,
-        "checkpoint_interval_s": young_interval(stall, mtti, work),
+        "checkpoint_interval_s": wall.interval_s,
         "interruptions": wall.interruptions,
+        "idle_s": wall.interruptions * idle,
         "time_mean_s": mean,
         "time_p50_s": lognormal_quantile(mean, variance, 0.5),
         "time_p90_s": lognormal_quantile(mean, variance, 0.9),
         "time_variance": variance,
     }
+
+
+def _losses_per_s(
+    catalog: Catalog,
+    providers: NDArray[Any],
+    nodes: Ints,
+    spot: NDArray[np.bool_],
+    span_s: Floats,
+) -> Floats:
+    """Interruptions per second of each gang over a wall time: failures, and spot losses if spot."""
+    rate = np.empty(len(span_s))
+    hours = np.clip(span_s / 3600, 1e-6, LONGEST_SPAN_H)
+    for provider in np.unique(providers).tolist():
+        known, here = catalog.facts(provider), providers == provider
+        lost = expected_losses(known.spot_hazard, hours[here]) / hours[here]
+        rate[here] = known.node_failures_per_h + lost * spot[here]
+    return np.maximum(nodes * rate / 3600, 1e-15)
 
 
 def _costs(
@@ -257,6 +278,9 @@ def _costs(
     # The five quantiles' mean misses the tail: scale it by what it misses of the time itself.
     plain = np.mean([lognormal_quantile(mean, variance, q) for q in QUADRATURE], axis=0)
     compute = rate_usd_s * np.mean(list(at.values()), axis=0) * (mean / plain)
+    # While a lost spot machine's place is empty, nobody is paid for it.
+    unpaid = columns["idle_s"] * columns["price_usd_h"] / 3600
+    compute = np.maximum(compute - unpaid, rate_usd_s * columns["work_s"])
     kept_gb = (workload.data.bytes + CHECKPOINTS_KEPT * facts.checkpoint_bytes) / 1e9
     gb_month = catalog.assumptions["object_storage_usd_per_gb_month"].value
     storage = kept_gb * gb_month * mean / 3600 / HOURS_PER_MONTH

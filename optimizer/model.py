@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+# HiGHS's tolerances are absolute, 1e-6 and 1e-7: in these units they are below 1e-12 of L.
+SCALE = 1e6
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -50,7 +53,7 @@ def choose(jobs: Sequence[Column], limits: Mapping[str, float]) -> Solution:
     model.setObjective(
         pulp.LpAffineExpression(
             [
-                (variable, float(loss))
+                (variable, SCALE * float(loss))
                 for row, job in zip(x, jobs, strict=True)
                 for variable, loss in zip(row, job.loss, strict=True)
             ]
@@ -69,7 +72,7 @@ def choose(jobs: Sequence[Column], limits: Mapping[str, float]) -> Solution:
         )
         model.addConstraint(used <= limit, f"within_{resource}")
     built = time.perf_counter()
-    model.solve(pulp.HiGHS(msg=False, gapRel=0.0, threads=1))
+    model.solve(pulp.HiGHS(msg=False, gapRel=0.0, gapAbs=0.0, threads=1))
     solved = time.perf_counter()
     # `status` says 'Optimal' even at a time limit (PuLP 3.3 with HiGHS); `sol_status` does not.
     optimal = model.sol_status == pulp.LpSolutionOptimal
@@ -90,9 +93,9 @@ def choose(jobs: Sequence[Column], limits: Mapping[str, float]) -> Solution:
 
 
 def _gap(model: pulp.LpProblem, jobs: Sequence[Column], chosen: tuple[int, ...] | None) -> float:
-    """|objective - HiGHS's proven bound| / max(|objective|, 1e-9)."""
+    """|objective - HiGHS's proven bound| / max(|objective|, SCALE * 1e-6)."""
     if chosen is None:
         return float("inf")
-    objective = sum(float(job.loss[k]) for job, k in zip(jobs, chosen, strict=True))
+    objective = SCALE * sum(float(job.loss[k]) for job, k in zip(jobs, chosen, strict=True))
     bound = float(model.solverModel.getInfo().mip_dual_bound)
-    return abs(objective - bound) / max(abs(objective), 1e-9)
+    return abs(objective - bound) / max(abs(objective), SCALE * 1e-6)

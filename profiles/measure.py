@@ -45,15 +45,7 @@ class _Gathered:
 
 def design(workload: Workload, workers: Sequence[int] = (1, 2)) -> list[Setting]:
     """Which settings to measure: three batches, XLA on and off, one worker and several."""
-    batches = sorted(set(workload.per_device_batch))
-    while len(batches) < 3:
-        larger = 2 * batches[-1]
-        batches = (
-            [larger // 4, *batches] if larger > workload.max_global_batch else [*batches, larger]
-        )
-        batches = sorted({batch for batch in batches if batch >= 1})
-        if batches == [1]:
-            batches = [1, 2, 4]
+    batches = _three(sorted(set(workload.per_device_batch)), workload.max_global_batch)
     spread = sorted({batches[0], batches[len(batches) // 2], batches[-1]})
     plain = [_setting(batch, 1, xla=False) for batch in spread]
     # Several workers share a batch as often as each takes one: measure below and at the batches.
@@ -64,6 +56,17 @@ def design(workload: Workload, workers: Sequence[int] = (1, 2)) -> list[Setting]
         for batch in sorted({max(1, spread[0] // k), spread[1]})
     ]
     return [*plain, _setting(spread[0], 1, xla=True), *several]
+
+
+def _three(batches: list[int], most: int) -> list[int]:
+    """At least three batches: the given ones, else with doubles up to most, halves, more doubles."""
+    low, high = batches[0], batches[-1]
+    doubles = [2 * high, 4 * high]
+    more = [b for b in doubles if b <= most] + [b for b in (low // 2, low // 4) if b] + doubles
+    for extra in more:
+        if len(batches) < 3 and extra not in batches:
+            batches = [*batches, extra]
+    return sorted(batches)
 
 
 def _setting(batch: int, workers: int, *, xla: bool) -> Setting:

@@ -38,8 +38,10 @@ def steady(step_seconds: Sequence[float]) -> Steady:
     kept = times[dropped:]
     means = np.array([part.mean() for part in np.array_split(kept, min(WINDOWS, len(kept)))])
     middle = float(np.median(means))
-    # 1.253 is the standard error of a median relative to that of a mean, for normal windows.
-    error = 1.253 * float(means.std(ddof=1)) / math.sqrt(len(means)) if len(means) > 1 else middle
+    # For normal windows 1.483 x their median deviation is the standard deviation, and the
+    # standard error of a median is 1.253 times that of a mean.
+    deviation = 1.483 * float(np.median(np.abs(means - middle)))
+    error = 1.253 * deviation / math.sqrt(len(means)) if len(means) > 1 else middle
     return Steady(middle, error / middle, len(kept), dropped)
 
 

@@ -29,7 +29,7 @@ SERIES = (ACCENT, ORANGE, GREEN, PURPLE, VERMILLION, INK)
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
-LOG_FROM = 20.0  # times the smallest value; a linear axis would press the rest into a corner
+LOG_FROM = 10.0  # times the smallest value; a linear axis would press the rest into a corner
 MOST_TICKS = 6  # that a phone can show side by side
 
 Axis = dict[str, Any]
@@ -54,7 +54,7 @@ def draw(
         layout={
             "template": go.layout.Template(),
             "height": height_px,
-            "margin": {"l": 8, "r": 12, "t": 8, "b": 8},
+            "margin": {"l": 14, "r": 14, "t": 8, "b": 8},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "font": {"family": FONT, "size": 13, "color": INK},
@@ -71,7 +71,9 @@ def draw(
                 "y": 1.02,
                 "yanchor": "bottom",
                 "font": {"color": INK},
+                "traceorder": "normal",
             },
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": MUTED, "activecolor": INK},
             "dragmode": False,
             "xaxis": x,
             "yaxis": y,
@@ -104,14 +106,27 @@ def needs_log(values: Sequence[float]) -> bool:
 def time_axis(title: str, values: Sequence[float], *, log: bool | None = None, **more: Any) -> Axis:
     """An axis of seconds with ticks such as '5 min' or '2 h'; logarithmic where the span asks."""
     log = needs_log(values) if log is None else log
-    ticks = _ticks(values, _TIME_STEPS_S, log)
-    return _ticked(title, log, ticks, [duration(tick) for tick in ticks]) | more
+    ticks = _ticks(values, _TIME_STEPS_S, _TIME_LANDMARKS_S, log)
+    return _ticked(title, log, ticks, _time_words(ticks)) | more
+
+
+def _time_words(ticks: Sequence[float]) -> list[str]:
+    """Ticks as a person says them, or in the one unit that tells close ones apart."""
+    # A person says 90 s, but 1 min.
+    names = ["1 min" if tick == MINUTE_S else duration(tick) for tick in ticks]
+    if len(set(names)) == len(names):
+        return names
+    step = ticks[1] - ticks[0]
+    unit, unit_s = next(
+        ((name, size_s) for name, size_s in _UNITS if step >= 0.999 * size_s), _UNITS[-1]
+    )
+    return [f"{tick / unit_s:,.10g} {unit}" for tick in ticks]
 
 
 def usd_axis(title: str, values: Sequence[float], *, log: bool | None = None, **more: Any) -> Axis:
     """The same of dollars."""
     log = needs_log(values) if log is None else log
-    ticks = _ticks(values, _DECADES, log)
+    ticks = _ticks(values, _ROUND, _DECADES, log)
     words = [f"${tick:,.9f}".rstrip("0").rstrip(".") for tick in ticks]
     return _ticked(title, log, ticks, words) | more
 
@@ -121,29 +136,44 @@ def _ticked(title: str, log: bool, ticks: list[float], words: list[str]) -> Axis
     return axis(title, type=kind, tickmode="array", tickvals=ticks, ticktext=words)
 
 
-_DECADES = tuple(digit * 10.0**power for power in range(-9, 10) for digit in (1, 2, 5))
+_UNITS = (("d", DAY_S), ("h", HOUR_S), ("min", MINUTE_S), ("s", 1), ("ms", 1e-3), ("µs", 1e-6))
+_DECADES = tuple(10.0**power for power in range(-9, 10))
+_ROUND = tuple(digit * decade for decade in _DECADES for digit in (1, 2, 5))
 _TIME_STEPS_S = (
-    *(step for step in _DECADES if step < 10),
+    *(step for step in _ROUND if step < 10),
     *(10, 20, 30),
     *(MINUTE_S * k for k in (1, 2, 5, 10, 20, 30)),
     *(HOUR_S * k for k in (1, 2, 4, 8, 12)),
     *(DAY_S * k for k in (1, 2, 4, 7, 14, 30, 60, 120, 240, 360, 720)),
 )
+_TIME_LANDMARKS_S = (
+    *(decade for decade in _DECADES if decade < MINUTE_S),
+    *(MINUTE_S, 10 * MINUTE_S, HOUR_S, 6 * HOUR_S, DAY_S, 7 * DAY_S, 30 * DAY_S, 360 * DAY_S),
+)
 
 
-def _ticks(values: Sequence[float], steps: Sequence[float], log: bool) -> list[float]:
-    """At most MOST_TICKS round values over the range of values, from the round steps."""
+def _ticks(
+    values: Sequence[float], steps: Sequence[float], landmarks: Sequence[float], log: bool
+) -> list[float]:
+    """At most MOST_TICKS round values over the range of values.
+
+    On a logarithmic axis all steps where they fit, else the landmarks, thinned if need be.
+    """
     low, high = min(values), max(values)
     if log:
         inside = [step for step in steps if 0.7 * low <= step <= 1.4 * high]
-        return inside[:: math.ceil(len(inside) / MOST_TICKS)]
+        if len(inside) > MOST_TICKS:
+            inside = [step for step in landmarks if 0.7 * low <= step <= 1.4 * high]
+        return inside[:: math.ceil(len(inside) / MOST_TICKS) or 1]
     span = high - low or abs(high) or 1.0
-    step = next((one for one in steps if span / one <= MOST_TICKS - 1), steps[-1])
+    # Ticks closer than a ten-thousandth of their value would need too many digits.
+    least = max(span / (MOST_TICKS - 1), 1e-4 * abs(high))
+    step = next((one for one in steps if one >= least), steps[-1])
     first, last = math.floor(low / step), math.ceil(high / step)
     return [round(k * step, 12) for k in range(first, last + 1)]
 
 
-def histogram(quantiles: Sequence[float], bins: int = 30) -> tuple[list[float], list[float]]:
+def histogram(quantiles: Sequence[float], bins: int = 24) -> tuple[list[float], list[float]]:
     """Edges of equal width and the share between them, from evenly spaced quantiles 0..100 %.
 
     The share below a value is linear between neighbouring quantiles. The last hundredth is left

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -38,6 +39,7 @@ PLOTLY_CONFIG = {
     # Plotly's own button would upload the figure to a server.
     "showSendToCloud": False,
     "plotlyServerURL": "",
+    "typesetMath": False,  # two dollar signs are two prices, no formula
     "modeBarButtons": [["toImage"]],
 }
 
@@ -66,6 +68,16 @@ class Section:
     folded: Table | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The documents of a page by kind."""
+
+    plans: Sequence[Plan]
+    simulations: Sequence[Simulation]
+    runs: Sequence[Run]
+    profiles: Sequence[Profile]
+
+
 def render(documents: Sequence[Document], *, title: str | None = None) -> str:
     """One self-contained page about plans, simulations, runs and profiles, in that order.
 
@@ -73,35 +85,25 @@ def render(documents: Sequence[Document], *, title: str | None = None) -> str:
     """
     if not documents:
         raise InputError("there is nothing to report; give a plan, simulation, run or profile")
-    plans = [one for one in documents if isinstance(one, Plan)]
-    simulations = [one for one in documents if isinstance(one, Simulation)]
-    runs = [one for one in documents if isinstance(one, Run)]
-    profiles = [one for one in documents if isinstance(one, Profile)]
     for document in documents:
         if not isinstance(document, Plan | Simulation | Run | Profile):
             raise InputError(
                 f"a {type(document).__name__.lower()} has no page; "
                 "give plans, simulations, runs or profiles"
             )
-    sections = [
-        *(section for plan in plans for section in _plan_sections(plan)),
-        *(_simulation_section(simulation) for simulation in simulations),
-        *(_run_section(run) for run in runs),
-        *(_profile_section(profile) for profile in profiles),
-    ]
+    shown = Shown(
+        plans=[one for one in documents if isinstance(one, Plan)],
+        simulations=[one for one in documents if isinstance(one, Simulation)],
+        runs=[one for one in documents if isinstance(one, Run)],
+        profiles=[one for one in documents if isinstance(one, Profile)],
+    )
     return _template().render(
-        title=title or _title(plans, simulations, runs, profiles),
-        lead=list(_lead(plans, simulations, runs, profiles)),
-        sections=sections,
-        plans=plans,
-        proofs=[_proof(plan) for plan in plans],
-        weights=[_weights(plan) for plan in plans],
-        provenance=[
-            *(_plan_facts(plan) for plan in plans),
-            *(_simulation_facts(simulation) for simulation in simulations),
-            *(_run_facts(run) for run in runs),
-            *(_profile_facts(profile) for profile in profiles),
-        ],
+        title=title or _title(shown),
+        lead=list(_lead(shown)),
+        sections=list(_sections(shown)),
+        proofs=[_proof(plan) for plan in shown.plans],
+        weights=[_weights(plan) for plan in shown.plans],
+        provenance=list(_provenance(shown)),
         variables=VARIABLES,
         dark_variables={name: DARK.get(colour, colour) for name, colour in VARIABLES.items()},
         dark=DARK,
@@ -113,18 +115,27 @@ def render(documents: Sequence[Document], *, title: str | None = None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A script, compressed, and the hash by which the page's policy knows it."""
+    """A script, compressed, and the hash by which the page's policy knows it.
+
+    style_ids: elements whose presence tells the script that its styles are there already.
+    """
 
     gzip_base64: str
     policy_hash: str
+    style_ids: tuple[str, ...]
 
 
 @cache
 def _plotly() -> Packed:
     """plotly.js from the installed package: 4.8 MB, 2.0 MB packed."""
-    script = get_plotlyjs().encode()
-    packed = gzip.compress(script, compresslevel=9, mtime=0)
-    return Packed(base64.b64encode(packed).decode(), _policy_hash(script.decode()))
+    script = get_plotlyjs()
+    packed = gzip.compress(script.encode(), compresslevel=9, mtime=0)
+    return Packed(
+        base64.b64encode(packed).decode(),
+        _policy_hash(script),
+        # The styles of geographic maps: no page of ours has one, and the policy would refuse them.
+        tuple(re.findall(r'if\(!document\.getElementById\("([0-9a-f]{64})"\)\)', script)),
+    )
 
 
 @cache
@@ -134,12 +145,19 @@ def _template() -> jinja2.Template:
     )
     environment.filters["script_json"] = _script_json
     environment.filters["policy_hash"] = _policy_hash
+    environment.filters["tied"] = _tied
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
 
 
 def _policy_hash(text: str) -> Markup:
     """A Content-Security-Policy source that allows exactly this inline text."""
     return Markup(f"'sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}'")
+
+
+def _tied(text: str) -> str:
+    """The text with each number tied to its unit, so that no line breaks between them."""
+    text = re.sub(r"(?<=\d) (?=(?:%|µs|ms|s|min|h|d)(?!\w))", "\u00a0", text)
+    return text.replace(" × ", "\u00a0×\u00a0")  # noqa: RUF001
 
 
 def _script_json(value: Any) -> Markup:
@@ -158,46 +176,32 @@ def _script_json(value: Any) -> Markup:
 # -------------------------------------------------------------------------------------- words
 
 
-def _title(
-    plans: Sequence[Plan],
-    simulations: Sequence[Simulation],
-    runs: Sequence[Run],
-    profiles: Sequence[Profile],
-) -> str:
-    names = [
-        *(job.name for plan in plans for job in plan.jobs),
-        *(job.name for simulation in simulations for job in simulation.jobs),
-        *(run.job for run in runs),
-        *(profile.workload for profile in profiles),
-    ]
-    unique = list(dict.fromkeys(names))
-    return (
-        ", ".join(unique)
-        if len(unique) <= 3
-        else f"{', '.join(unique[:2])} and {len(unique) - 2} more"
+def _title(shown: Shown) -> str:
+    """The jobs' names, as the first kind of document that is there says them."""
+    kinds = (
+        [job.name for plan in shown.plans for job in plan.jobs],
+        [job.name for simulation in shown.simulations for job in simulation.jobs],
+        [run.job for run in shown.runs],
+        [profile.workload for profile in shown.profiles],
     )
+    names = list(dict.fromkeys(next(found for found in kinds if found)))
+    if len(names) <= 3:
+        return ", ".join(names)
+    return f"{', '.join(names[:2])} and {len(names) - 2} more"
 
 
-def _lead(
-    plans: Sequence[Plan],
-    simulations: Sequence[Simulation],
-    runs: Sequence[Run],
-    profiles: Sequence[Profile],
-) -> Iterator[str]:
+def _lead(shown: Shown) -> Iterator[str]:
     """The page in a few sentences."""
-    for plan in plans:
+    for plan in shown.plans:
         if len(plan.jobs) == 1:
             yield planned.train_sentence(plan.jobs[0])
             yield planned.here_sentence(plan.jobs[0])
         else:
             yield _jobs_sentence(plan)
-    for simulation in simulations:
-        yield rehearsed.rehearsal_sentence(simulation)
-    for run in runs:
-        yield ran.run_sentence(run)
-    if not (plans or simulations or runs):
-        for profile in profiles:
-            yield profiled.profile_sentence(profile)
+    yield from (rehearsed.rehearsal_sentence(simulation) for simulation in shown.simulations)
+    yield from (ran.run_sentence(run) for run in shown.runs)
+    if not (shown.plans or shown.simulations or shown.runs):
+        yield from (profiled.profile_sentence(profile) for profile in shown.profiles)
 
 
 def _jobs_sentence(plan: Plan) -> str:
@@ -211,6 +215,14 @@ def _jobs_sentence(plan: Plan) -> str:
 
 
 # ------------------------------------------------------------------------------------ sections
+
+
+def _sections(shown: Shown) -> Iterator[Section]:
+    for plan in shown.plans:
+        yield from _plan_sections(plan)
+    yield from (_simulation_section(simulation) for simulation in shown.simulations)
+    yield from (_run_section(run) for run in shown.runs)
+    yield from (_profile_section(profile) for profile in shown.profiles)
 
 
 def _plan_sections(plan: Plan) -> Iterator[Section]:
@@ -240,7 +252,16 @@ def _plan_sections(plan: Plan) -> Iterator[Section]:
 def _table(rows: Sequence[planned.Row], caption: str) -> Table:
     return Table(
         caption=caption,
-        heads=("", "Offer", "Setting", "Basis", "Time", "Cost", "Flexibility loss", "L"),
+        heads=(
+            "",
+            "Offer",
+            "Setting",
+            "Basis",
+            "Median time",
+            "Mean cost",
+            "Flexibility loss",
+            "L",
+        ),
         rows=tuple(
             (
                 (row.role,),
@@ -250,14 +271,8 @@ def _table(rows: Sequence[planned.Row], caption: str) -> Table:
                     words.knobs(row.candidate.knobs),
                 ),
                 (row.candidate.basis,),
-                (
-                    words.duration(row.candidate.predicted.time_s.p50),
-                    f"90 % under {words.duration(row.candidate.predicted.time_s.p90)}",
-                ),
-                (
-                    words.usd(row.candidate.predicted.cost_usd.mean),
-                    f"90 % under {words.usd(row.candidate.predicted.cost_usd.p90)}",
-                ),
+                words.time(row.candidate.predicted.time_s),
+                words.cost(row.candidate.predicted.cost_usd),
                 (f"{row.candidate.predicted.flexibility:.2f}",),
                 (f"{row.candidate.losses.total:.4f}",),
             )
@@ -286,7 +301,9 @@ def _scenarios(job: PlannedJob) -> Table:
 def _simulation_section(simulation: Simulation) -> Section:
     hopeless = rehearsed.hopeless_sentence(simulation)
     return Section(
-        title="The rehearsal",
+        title="The rehearsal"
+        if simulation.which == "chosen"
+        else "The rehearsal of the best on this machine",
         warnings=(hopeless,) if hopeless else (),
         table=Table(
             caption="What the closed form predicted, and what the rehearsal found",
@@ -301,22 +318,10 @@ def _simulation_section(simulation: Simulation) -> Section:
             rows=tuple(
                 (
                     (job.name,),
-                    (
-                        words.duration(job.predicted_time_s.p50),
-                        f"90 % under {words.duration(job.predicted_time_s.p90)}",
-                    ),
-                    (
-                        words.duration(job.finish_s.p50),
-                        f"90 % under {words.duration(job.finish_s.p90)}",
-                    ),
-                    (
-                        words.usd(job.predicted_cost_usd.mean),
-                        f"90 % under {words.usd(job.predicted_cost_usd.p90)}",
-                    ),
-                    (
-                        words.usd(job.cost_usd.mean),
-                        f"90 % under {words.usd(job.cost_usd.p90)}",
-                    ),
+                    words.time(job.predicted_time_s),
+                    words.time(job.finish_s),
+                    words.cost(job.predicted_cost_usd),
+                    words.cost(job.cost_usd),
                     (
                         f"{job.interruptions:.2g}",
                         f"{words.duration(job.lost_work_s)} done twice",
@@ -390,6 +395,13 @@ def _facts(title: str, *rows: tuple[str, str]) -> Facts:
     return Facts(title, tuple((name, value) for name, value in rows if value))
 
 
+def _provenance(shown: Shown) -> Iterator[Facts]:
+    yield from (_plan_facts(plan) for plan in shown.plans)
+    yield from (_simulation_facts(simulation) for simulation in shown.simulations)
+    yield from (_run_facts(run) for run in shown.runs)
+    yield from (_profile_facts(profile) for profile in shown.profiles)
+
+
 def _plan_facts(plan: Plan) -> Facts:
     chosen = [job.chosen.offer for job in plan.jobs]
     return _facts(
@@ -408,9 +420,11 @@ def _plan_facts(plan: Plan) -> Facts:
         *(
             (
                 f"facts of {job.name}",
-                f"{job.facts_basis}: {job.facts.parameters:,} parameters, "
-                f"{job.facts.flops_per_sample:.3g} FLOPs a sample, "
-                f"checkpoint {words.size(job.facts.checkpoint_bytes)}",
+                (
+                    f"{job.facts_basis}: {job.facts.parameters:,} parameters, "
+                    f"{job.facts.flops_per_sample:.3g} FLOPs a sample, "
+                    f"checkpoint {words.size(job.facts.checkpoint_bytes)}"
+                ),
             )
             for job in plan.jobs
         ),

@@ -1,9 +1,11 @@
 """A plan in sentences, rows and figures; each first a small record, then what is drawn from it."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
 
 from ..optimizer.plan import PlannedCandidate, PlannedJob
 from ..profiles.records import Knobs
@@ -14,6 +16,7 @@ from .drawing import (
     INK,
     MUTED,
     ORANGE,
+    PAPER,
     Drawing,
     axis,
     draw,
@@ -80,7 +83,7 @@ def train_sentence(job: PlannedJob) -> str:
         f"Train {job.name} on {_machine(best)} with {words.batch(best)}: "
         f"it will take about {words.duration(predicted.time_s.p50)} "
         f"(90 % sure under {words.duration(predicted.time_s.p90)}) "
-        f"and cost about {words.usd(predicted.cost_usd.p50)} "
+        f"and cost about {words.usd(predicted.cost_usd.mean)} "
         f"(90 % sure under {words.usd(predicted.cost_usd.p90)})."
     )
 
@@ -91,13 +94,13 @@ def here_sentence(job: PlannedJob) -> str:
     if here is None:
         return "This machine cannot train it."
     if identity(here) == identity(job.chosen):
-        return "That is this machine: no offer that can be rented serves the chosen weights better."
+        return "That is the machine at hand: nothing that can be rented scores better under these weights."
     predicted = here.predicted
     sentence = (
         f"On this machine the best is {words.batch(here)}: "
         f"about {words.duration(predicted.time_s.p50)} "
         f"(90 % sure under {words.duration(predicted.time_s.p90)}) "
-        f"for about {words.usd(predicted.cost_usd.p50)}"
+        f"for about {words.usd(predicted.cost_usd.mean)}"
     )
     if job.runnable_here_keeps_constraints:
         return sentence + "."
@@ -106,27 +109,20 @@ def here_sentence(job: PlannedJob) -> str:
 
 def limits(job: PlannedJob) -> str:
     """The job's own constraints in words, '' where it has none."""
-    wishes = job.workload.constraints
-    return ", ".join(
-        [
-            *(
-                [
-                    f"done in {words.duration(wishes.deadline_s)} "
-                    f"with {words.share(wishes.deadline_probability)} probability"
-                ]
-                if wishes.deadline_s is not None
-                else []
-            ),
-            *([f"at most {words.usd(wishes.budget_usd)}"] if wishes.budget_usd is not None else []),
-            *(f"only {', '.join(names)}" for names in _named(job) if names),
-            *([] if wishes.spot else ["no spot"]),
-        ]
-    )
-
-
-def _named(job: PlannedJob) -> tuple[tuple[str, ...], ...]:
-    wishes = job.workload.constraints
-    return wishes.providers, wishes.regions, wishes.accelerators
+    wishes, said = job.workload.constraints, []
+    if wishes.deadline_s is not None:
+        sure = words.share(wishes.deadline_probability)
+        said.append(f"done in {words.duration(wishes.deadline_s)} with {sure} probability")
+    if wishes.budget_usd is not None:
+        said.append(f"at most {words.usd(wishes.budget_usd)}")
+    said += [
+        f"only {' or '.join(names)}"
+        for names in (wishes.providers, wishes.regions, wishes.accelerators)
+        if names
+    ]
+    if not wishes.spot:
+        said.append("no spot")
+    return ", ".join(said)
 
 
 def basis_warning(job: PlannedJob) -> str | None:
@@ -177,6 +173,11 @@ class Frontier:
         return needs_log([point.time_p90_s for point in self.points])
 
     @property
+    def dearest_flexibility(self) -> float:
+        """Where the colours end."""
+        return max(0.5, *(point.flexibility for point in self.points))
+
+    @property
     def log_cost(self) -> bool:
         return needs_log([point.cost_mean_usd for point in self.points])
 
@@ -207,10 +208,8 @@ def _point(row: Row) -> Point:
             words.terms(candidate),
             words.batch(candidate),
             words.knobs(candidate.knobs),
-            f"time {words.duration(predicted.time_s.p50)}, "
-            f"90 % under {words.duration(predicted.time_s.p90)}",
-            f"cost {words.usd(predicted.cost_usd.mean)}, "
-            f"90 % under {words.usd(predicted.cost_usd.p90)}",
+            f"time {', '.join(words.time(predicted.time_s))}",
+            f"cost {', '.join(words.cost(predicted.cost_usd))}",
             f"flexibility loss {predicted.flexibility:.2f}, L {candidate.losses.total:.4f}",
             f"basis: {candidate.basis}",
         ),
@@ -223,38 +222,19 @@ _MARKS: dict[Mark, tuple[str, str, int]] = {
     "here": ("best on this machine", "diamond", 15),
     "chosen": ("chosen", "star", 20),
 }
+_LABELS: dict[Mark, str] = {"here": "best here", "chosen": "chosen"}
 
 
 def draw_frontier(info: Frontier) -> Drawing:
     times = [seconds for point in info.points for seconds in (point.time_p50_s, point.time_p90_s)]
     costs = [dollars for p in info.points for dollars in (p.cost_mean_usd, p.cost_p90_usd)]
     figure = draw(
-        [
-            _marks(mark, [point for point in info.points if point.mark == mark])
-            for mark in _MARKS
-            if any(point.mark == mark for point in info.points)
-        ],
+        [_marks(info, mark) for mark in _MARKS if any(point.mark == mark for point in info.points)]
+        + [_colour_bar(info.dearest_flexibility)],
         x=time_axis("time that 90 % stay under", times),
         y=usd_axis("mean cost", costs),
         height_px=460,
-        coloraxis={
-            "colorscale": "Viridis",
-            "cmin": 0,
-            "cmax": max(0.5, *(point.flexibility for point in info.points)),
-            "colorbar": {
-                "orientation": "h",
-                "thickness": 8,
-                "outlinewidth": 0,
-                "y": -0.2,
-                "yanchor": "top",
-                "title": {
-                    "text": "flexibility loss (0: free to change)",
-                    "side": "bottom",
-                    "font": {"size": 13, "color": MUTED},
-                },
-                "tickfont": {"color": MUTED},
-            },
-        },
+        annotations=_ranks(info),
     )
     chosen = next(point for point in info.points if point.mark == "chosen")
     return Drawing(
@@ -272,9 +252,10 @@ def draw_frontier(info: Frontier) -> Drawing:
     )
 
 
-def _marks(mark: Mark, points: list[Point]) -> go.Scatter:
+def _marks(info: Frontier, mark: Mark) -> go.Scatter:
+    points = [point for point in info.points if point.mark == mark]
     name, symbol, size_px = _MARKS[mark]
-    named = mark != "front"
+    named, labelled = mark != "front", mark in _LABELS
     return go.Scatter(
         x=[point.time_p90_s for point in points],
         y=[point.cost_mean_usd for point in points],
@@ -294,21 +275,81 @@ def _marks(mark: Mark, points: list[Point]) -> go.Scatter:
             "thickness": 0.8,
             "width": 0,
         },
-        mode="markers+text" if named else "markers",
-        text=[point.role.removeprefix("runner-up ") for point in points] if named else None,
-        textposition="middle left" if mark == "runner-up" else "top center",
+        mode="markers+text" if labelled else "markers",
+        text=[_LABELS[mark]] * len(points) if labelled else None,
+        textposition="top center",
         textfont={"color": INK, "size": 12},
         cliponaxis=False,
         name=name,
         marker={
             "symbol": symbol,
             "size": size_px,
-            "color": [point.flexibility for point in points],
-            "coloraxis": "coloraxis",
+            "color": sample_colorscale(
+                "Viridis", [point.flexibility / info.dearest_flexibility for point in points]
+            ),
             "line": {"color": INK if named else MUTED, "width": 1.5 if named else 0.8},
         },
         hovertext=[_hover(point) for point in points],
         hoverinfo="text",
+    )
+
+
+def _ranks(info: Frontier) -> list[dict[str, object]]:
+    """The runners-up's numbers beside their marks, spread out because they often lie together."""
+    ranked = sorted(
+        (point for point in info.points if point.mark == "runner-up"),
+        key=lambda point: -point.cost_mean_usd,
+    )
+    scale = math.log10 if info.log_time else float
+    ends = [scale(point.time_p90_s) for point in info.points]
+    return [
+        {
+            "x": scale(point.time_p90_s),
+            "y": math.log10(point.cost_mean_usd) if info.log_cost else point.cost_mean_usd,
+            "text": point.role.removeprefix("runner-up "),
+            "ax": -34 if scale(point.time_p90_s) > (min(ends) + max(ends)) / 2 else 34,
+            "ay": 17 * (k - (len(ranked) - 1) / 2),
+            "arrowhead": 0,
+            "arrowwidth": 0.8,
+            "arrowcolor": MUTED,
+            "standoff": 5,
+            "bgcolor": PAPER,
+            "borderpad": 1,
+            "font": {"size": 12, "color": INK},
+        }
+        for k, point in enumerate(ranked)
+    ]
+
+
+def _colour_bar(end: float) -> go.Scatter:
+    """No mark, only the bar that says what the colours mean."""
+    return go.Scatter(
+        x=[None],
+        y=[None],
+        mode="markers",
+        showlegend=False,
+        hoverinfo="skip",
+        marker={
+            "color": [0],
+            "colorscale": "Viridis",
+            "cmin": 0,
+            "cmax": end,
+            "showscale": True,
+            "colorbar": {
+                "orientation": "h",
+                "thickness": 8,
+                "outlinewidth": 0,
+                "y": -0.2,
+                "yanchor": "top",
+                "nticks": 5,
+                "title": {
+                    "text": "flexibility loss (0: free to change)",
+                    "side": "bottom",
+                    "font": {"size": 13, "color": MUTED},
+                },
+                "tickfont": {"color": MUTED},
+            },
+        },
     )
 
 
@@ -324,7 +365,8 @@ class CostBar:
     """The parts of one candidate's mean cost."""
 
     role: str
-    name: str
+    instance: str
+    setting: str
     compute_usd: float
     storage_usd: float
     egress_usd: float
@@ -338,7 +380,8 @@ def cost_bars(job: PlannedJob) -> tuple[CostBar, ...]:
     return tuple(
         CostBar(
             role=row.role,
-            name=f"{words.hardware(row.candidate.offer)}, {words.terms(row.candidate)}",
+            instance=row.candidate.offer.instance_type,
+            setting=f"{words.hardware(row.candidate.offer)}, {words.terms(row.candidate)}",
             compute_usd=row.candidate.predicted.cost_lines.compute,
             storage_usd=row.candidate.predicted.cost_lines.storage,
             egress_usd=row.candidate.predicted.cost_lines.egress,
@@ -365,7 +408,7 @@ def draw_costs(bars: tuple[CostBar, ...]) -> Drawing:
                 name=name,
                 marker={"color": colour},
                 hovertext=[
-                    f"{plain(bar.role)}: {name} {words.usd(value)}"
+                    f"{plain(bar.role)}: {name} {words.usd(value)}<br>{plain(bar.setting)}"
                     for bar, value in zip(bars, values, strict=True)
                 ],
                 hoverinfo="text",
@@ -388,7 +431,7 @@ def draw_costs(bars: tuple[CostBar, ...]) -> Drawing:
                 "yanchor": "bottom",
                 "align": "left",
                 "showarrow": False,
-                "text": f"<b>{words.usd(bar.total_usd)}</b> {plain(bar.role)}: {plain(_short(bar.name))}",
+                "text": f"<b>{words.usd(bar.total_usd)}</b> {plain(_short(f'{bar.role}: {bar.instance}'))}",
                 "font": {"size": 12, "color": INK},
             }
             for k, bar in enumerate(bars)
@@ -402,5 +445,5 @@ def draw_costs(bars: tuple[CostBar, ...]) -> Drawing:
     )
 
 
-def _short(name: str, most: int = 44) -> str:
+def _short(name: str, most: int = 38) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -22,17 +22,17 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Settings that differ in their batch alone."""
+    """Settings that differ in their batch alone; words: what they are besides."""
 
-    name: str
+    words: tuple[str, ...]
     points: tuple[Measured, ...]
 
 
 def curves(profile: Profile) -> tuple[Curve, ...]:
     """Measurements grouped by everything but the batch, in the order in which they were made."""
-    groups: dict[str, list[Measurement]] = {}
+    groups: dict[tuple[str, ...], list[Measurement]] = {}
     for one in profile.measurements:
-        groups.setdefault(_group(one), []).append(one)
+        groups.setdefault(_words(one), []).append(one)
     return tuple(
         Curve(
             name,
@@ -45,15 +45,18 @@ def curves(profile: Profile) -> tuple[Curve, ...]:
     )
 
 
-def _group(one: Measurement) -> str:
+def common_words(found: tuple[Curve, ...]) -> tuple[str, ...]:
+    """What all curves share, so that it need not be said of each."""
+    return tuple(word for word in found[0].words if all(word in curve.words for curve in found))
+
+
+def _words(one: Measurement) -> tuple[str, ...]:
     setting = one.setting
     devices = setting.nodes * setting.devices_per_node
-    return ", ".join(
-        [
-            f"{devices} × {setting.accelerator}" if devices > 1 else setting.accelerator,  # noqa: RUF001
-            *([words.count(setting.nodes, "node")] if setting.nodes > 1 else []),
-            words.knobs(setting.knobs),
-        ]
+    return (
+        f"{devices} × {setting.accelerator}" if devices > 1 else setting.accelerator,  # noqa: RUF001
+        *([words.count(setting.nodes, "node")] if setting.nodes > 1 else []),
+        *words.knobs(setting.knobs).split(", "),
     )
 
 
@@ -84,6 +87,11 @@ def draw_curves(found: tuple[Curve, ...]) -> Drawing:
         ((curve, point) for curve in found for point in curve.points),
         key=lambda pair: pair[1].samples_per_s,
     )
+    common = common_words(found)
+    names = [
+        plain(", ".join(word for word in curve.words if word not in common) or "plain")
+        for curve in found
+    ]
     figure = draw(
         [
             go.Scatter(
@@ -97,11 +105,11 @@ def draw_curves(found: tuple[Curve, ...]) -> Drawing:
                     "width": 4,
                 },
                 mode="lines+markers",
-                name=plain(curve.name),
+                name=name,
                 line={"color": SERIES[k % len(SERIES)], "width": 2},
                 marker={"symbol": SYMBOLS[k % len(SYMBOLS)], "size": 9},
                 hovertext=[
-                    f"{plain(curve.name)}<br>batch {point.per_device_batch} a device: "
+                    f"{name}<br>batch {point.per_device_batch} a device: "
                     f"{words.rate(point.samples_per_s)}<br>95 % within "
                     f"{words.rate(point.ci95[0])} to {words.rate(point.ci95[1])}<br>"
                     f"step {words.duration(point.step_s)}, "
@@ -110,7 +118,7 @@ def draw_curves(found: tuple[Curve, ...]) -> Drawing:
                 ],
                 hoverinfo="text",
             )
-            for k, curve in enumerate(found)
+            for k, (curve, name) in enumerate(zip(found, names, strict=True))
         ],
         x=axis(
             "batch a device",
@@ -126,12 +134,12 @@ def draw_curves(found: tuple[Curve, ...]) -> Drawing:
     return Drawing(
         title=f"Throughput against batch: up to {words.rate(best.samples_per_s)}",
         caption=(
-            "Each line is one way to set the knobs; bars are 95 % confidence intervals over fresh "
-            "processes; higher is faster."
+            f"Each line is one way to set the knobs (all: {', '.join(common)}); bars are 95 % confidence "
+            "intervals over fresh processes; higher is faster."
         ),
         label=(
             f"Throughput of {words.count(len(found), 'group')} of settings; the fastest is "
-            f"{best_curve.name} at batch {best.per_device_batch}: {words.rate(best.samples_per_s)}."
+            f"{', '.join(best_curve.words)} at batch {best.per_device_batch}: {words.rate(best.samples_per_s)}."
         ),
         figure=figure,
     )

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import plotly.graph_objects as go
 
-from ..execution.record import Run
+from ..execution.record import Run, StepTimePoint
 from . import words
 from .drawing import (
     ACCENT,
@@ -122,7 +123,7 @@ def noise_sentence(run: Run) -> str | None:
     inside = "is within" if low <= found[0].ratio <= high else "is more than"
     return (
         f"On this machine nine of ten repeats of the very same setting lie between "
-        f"{words.share(1 - low)} slower and {words.share(high - 1)} faster; "
+        f"{words.change(low, 'faster', 'slower')} and {words.change(high, 'faster', 'slower')}; "
         f"the throughput's deviation {inside} that."
     )
 
@@ -225,7 +226,7 @@ def draw_comparisons(run: Run) -> Drawing | None:
                 "showarrow": False,
                 "align": "left",
                 "text": f"<b>{one.quantity}</b> {one.word(one.measured)}, "
-                f"predicted {one.word(one.predicted)}",
+                f"predicted {one.word(one.predicted).removesuffix(' samples/s')}",
                 "font": {"size": 12, "color": INK},
             }
             for k, one in enumerate(found)
@@ -305,29 +306,43 @@ def draw_losses(run: Run) -> Drawing | None:
     )
 
 
+def between_restarts(run: Run) -> list[list[StepTimePoint]]:
+    """Step times of each uninterrupted part of the run, empty parts left out."""
+    bounds = [0.0, *sorted(one.at_s for one in run.recoveries), math.inf]
+    parts = (
+        [point for point in run.step_times if start < point.at_s <= end]
+        for start, end in pairwise(bounds)
+    )
+    return [part for part in parts if part]
+
+
 def draw_step_times(run: Run) -> Drawing | None:
     """Step time over the run with its restarts; None where none was kept."""
     if not run.step_times:
         return None
-    times = [point.at_s for point in run.step_times]
-    values = [point.step_s for point in run.step_times]
+    points, restarts_s = run.step_times, sorted(one.at_s for one in run.recoveries)
+    times, values = [point.at_s for point in points], [point.step_s for point in points]
     top = max(values)
     said = run.predicted.samples_per_s
     predicted_s = run.global_batch / said if said else None
     figure = draw(
         [
-            go.Scatter(
-                x=times,
-                y=values,
-                mode="lines",
-                name="step time",
-                line={"color": ACCENT, "width": 1.5},
-                hovertext=[
-                    f"step {point.step:,}, after {words.duration(point.at_s)}: "
-                    f"{words.duration(point.step_s)}"
-                    for point in run.step_times
-                ],
-                hoverinfo="text",
+            *(
+                go.Scatter(
+                    x=[point.at_s for point in stretch],
+                    y=[point.step_s for point in stretch],
+                    mode="lines",
+                    name="step time",
+                    showlegend=k == 0,
+                    line={"color": ACCENT, "width": 1.5},
+                    hovertext=[
+                        f"step {point.step:,}, after {words.duration(point.at_s)}: "
+                        f"{words.duration(point.step_s)}"
+                        for point in stretch
+                    ],
+                    hoverinfo="text",
+                )
+                for k, stretch in enumerate(between_restarts(run))
             ),
             *(
                 [
@@ -347,19 +362,19 @@ def draw_step_times(run: Run) -> Drawing | None:
             *(
                 [
                     go.Scatter(
-                        x=[x for one in run.recoveries for x in (one.at_s, one.at_s, None)],
-                        y=[y for _ in run.recoveries for y in (0.0, top, None)],
+                        x=[x for at_s in restarts_s for x in (at_s, at_s, None)],
+                        y=[y for _ in restarts_s for y in (0.0, top, None)],
                         mode="lines",
                         name="restart",
                         line={"color": VERMILLION, "width": 1.5, "dash": "dash"},
                         hoverinfo="skip",
                     )
                 ]
-                if run.recoveries
+                if restarts_s
                 else []
             ),
         ],
-        x=time_axis("time since the start", [0.0, *times, *(one.at_s for one in run.recoveries)]),
+        x=time_axis("time since the start", [0.0, *times, *restarts_s]),
         y=time_axis(
             "step time", [0.0, top, *([predicted_s] if predicted_s else [])], rangemode="tozero"
         ),

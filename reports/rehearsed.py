@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import plotly.graph_objects as go
@@ -12,7 +13,6 @@ from . import words
 from .drawing import (
     ACCENT,
     BAND,
-    GREEN,
     INK,
     MUTED,
     ORANGE,
@@ -33,12 +33,14 @@ MOST_NODES = 32  # that the timeline shows
 def rehearsal_sentence(simulation: Simulation) -> str:
     """What many futures said about the plan."""
     which = "plan" if simulation.which == "chosen" else "plan's best on this machine"
-    time, cost = simulation.finish_s, simulation.cost_usd
+    (time, time_p90), (cost, cost_p90) = (
+        words.time(simulation.finish_s),
+        words.cost(simulation.cost_usd),
+    )
+    losses = words.count(float(f"{simulation.interruptions:.2g}"), "interruption")
     return (
-        f"Rehearsed {simulation.replications:,} times, the {which} is done in "
-        f"{words.duration(time.p50)} (90 % under {words.duration(time.p90)}) "
-        f"for {words.usd(cost.p50)} (90 % under {words.usd(cost.p90)}), "
-        f"with {words.count(float(f'{simulation.interruptions:.2g}'), 'interruption')} on average."
+        f"Rehearsed {simulation.replications:,} times, the {which} is done in {time} ({time_p90}) "
+        f"for {cost} ({cost_p90}), with {losses} on average."
     )
 
 
@@ -196,20 +198,20 @@ def draw_futures(info: Futures) -> Drawing:
     scale = time_axis if info.quantity == "finish time" else usd_axis
     # Bars of equal width on a logarithmic axis would lie about the shares.
     x = scale(info.quantity, [*info.edges, *seen], log=False)
-    centres = [(a + b) / 2 for a, b in zip(info.edges, info.edges[1:], strict=False)]
+    centres = [(a + b) / 2 for a, b in pairwise(info.edges)]
     figure = draw(
         [
             go.Bar(
                 x=centres,
                 y=list(info.shares),
-                width=[b - a for a, b in zip(info.edges, info.edges[1:], strict=False)]
+                width=[b - a for a, b in pairwise(info.edges)]
                 if info.edges[-1] > info.edges[0]
                 else None,
                 marker={"color": ACCENT, "opacity": 0.75, "line": {"width": 0}},
                 showlegend=False,
                 hovertext=[
                     f"{info.word(a)} to {info.word(b)}: {words.share(part)} of futures"
-                    for a, b, part in zip(info.edges, info.edges[1:], info.shares, strict=False)
+                    for (a, b), part in zip(pairwise(info.edges), info.shares, strict=True)
                 ],
                 hoverinfo="text",
             ),

@@ -1,6 +1,7 @@
 """Numbers and records in the words a person would use: rounded, and with their unit."""
 
 import math
+from typing import Protocol
 
 from ..optimizer.plan import PlannedCandidate, PlannedOffer
 from ..profiles.records import Knobs
@@ -43,8 +44,8 @@ def usd(dollars: float) -> str:
     if dollars < 1e-6:
         return "under $0.000001"
     if dollars < 0.0995:
-        return f"${_significant(dollars, 2)}"
-    return f"${dollars:,.2f}" if dollars < 1_000 else f"${dollars:,.0f}"
+        return f"${_decimals(dollars, 2)}"
+    return f"${dollars:,.2f}" if dollars < 999.995 else f"${dollars:,.0f}"
 
 
 def share(probability: float) -> str:
@@ -86,12 +87,33 @@ def size(number_of_bytes: float) -> str:
     return f"{number_of_bytes:.0f} B"
 
 
+class Spreading(Protocol):
+    """A predicted or rehearsed quantity."""
+
+    @property
+    def mean(self) -> float: ...
+    @property
+    def p50(self) -> float: ...
+    @property
+    def p90(self) -> float: ...
+
+
+def time(found: Spreading) -> tuple[str, str]:
+    """The median time, and what nine of ten stay under."""
+    return duration(found.p50), f"90 % under {duration(found.p90)}"
+
+
+def cost(found: Spreading) -> tuple[str, str]:
+    """The mean cost, which is what many runs pay, and what nine of ten stay under."""
+    return usd(found.mean), f"90 % under {usd(found.p90)}"
+
+
 def place(offer: PlannedOffer) -> str:
     return "this machine" if offer.provider == "local" else f"{offer.provider} {offer.region}"
 
 
 def hardware(offer: PlannedOffer) -> str:
-    """The instance with its accelerators where its name does not say all: 'a2-highgpu-1g, 1 × A100'."""
+    """The instance type, with its accelerators where it has any."""
     if offer.accelerator == "CPU":
         return offer.instance_type
     return f"{offer.instance_type}, {offer.accelerator_count} × {offer.accelerator}"  # noqa: RUF001
@@ -125,10 +147,14 @@ def knobs(setting: Knobs) -> str:
 
 
 def _significant(value: float, digits: int) -> str:
-    """The value to so many digits that count, never in powers of ten, without idle zeros."""
-    decimals = max(0, digits - 1 - math.floor(math.log10(value)))
-    text = f"{value:.{decimals}f}"
+    """The value to so many digits that count, without idle zeros: 6.5, 7, 123."""
+    text = _decimals(value, digits)
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _decimals(value: float, digits: int) -> str:
+    """The value to so many digits that count, never in powers of ten."""
+    return f"{value:.{max(0, digits - 1 - math.floor(math.log10(value)))}f}"
 
 
 def _grouped(value: float) -> str:

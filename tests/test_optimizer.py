@@ -18,6 +18,7 @@ from isocost.optimizer.optimize import Infeasible, Job, Priced, optimize, price
 from isocost.optimizer.pareto import front, lower_hull
 from isocost.optimizer.plan import Plan
 from isocost.optimizer.reliability import (
+    expected_losses,
     gang_delay,
     hazard_integral,
     lognormal_quantile,
@@ -328,11 +329,25 @@ def test_wall_time_is_at_least_the_work_and_falls_with_reliability(
     assert float(young_interval(stall, mtti, work)) <= max(work, stall)
 
 
+def test_a_replacement_is_as_young_as_the_first_machine() -> None:
+    bands = (HazardBand(0, 1, 1.0), HazardBand(1, float("inf"), 0.05))
+    hours = np.array([0.01, 0.5, 1.0, 5.0, 50.0, 300.0])
+    lost = expected_losses(bands, hours)
+    assert (lost >= hazard_integral(bands, hours) - 2e-2).all()
+    assert (np.diff(lost) > 0).all()
+    rng = np.random.default_rng(0)
+    # Lives by inverting the integrated hazard: H(t) = -ln U.
+    need = rng.exponential(size=(4000, 400))
+    lives = np.where(need < 1.0, need, 1 + (need - 1.0) / 0.05)
+    counted = (lives.cumsum(axis=1) <= 50.0).sum(axis=1).mean()
+    assert float(lost[4]) == pytest.approx(float(counted), rel=0.03)
+
+
 def test_rare_interruptions_agree_with_the_design_s_first_order_formula() -> None:
     work, mtti, restart, stall = 1e5, 1e6, 100.0, 5.0
     tau = float(young_interval(stall, mtti, work))
     ettr = (1 - (restart + tau / 2) / mtti) / (1 + stall / tau)
-    exact = float(wall_time(work, 0.0, mtti, restart, 0.0, stall).mean_s)
+    exact = float(wall_time(work, 0.0, mtti, restart - stall, 0.0, stall).mean_s)
     assert exact == pytest.approx(work / ettr, rel=1e-3)
 
 

@@ -1,0 +1,327 @@
+"""Workload files, the statistics of measuring, the step-time model, and real measurements."""
+
+import itertools
+import math
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isocost.catalog import Catalog, Offer, load
+from isocost.catalog.files import InputError, seconds
+from isocost.profiles import store
+from isocost.profiles.gang import Gang, free_ports, tf_config
+from isocost.profiles.measure import design, measure
+from isocost.profiles.public import built_in_facts, efficiencies, measurements
+from isocost.profiles.records import Knobs, ProcessSample, Profile
+from isocost.profiles.steady import between_spread, estimate, steady
+from isocost.profiles.throughput import Basis, Fleet, StepTimeModel, interval
+from isocost.profiles.workload import Workload, read_workload
+
+from .conftest import EXAMPLE
+
+OWN_MODEL = """
+import keras, numpy as np, tensorflow as tf
+
+def make():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile(optimizer="sgd", loss="mse")
+    x = np.random.default_rng(0).normal(size=(256, 4)).astype("float32")
+    return model, tf.data.Dataset.from_tensor_slices((x, x.sum(1, keepdims=True))){batched}
+
+def broken():
+    raise RuntimeError("the user's own mistake")
+
+def uncompiled():
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]), make()[1]
+
+def short():
+    model, data = make()
+    return model, data.take(3)
+"""
+OWN = """
+schema: isocost/workload/v1
+name: own
+model: own_model:{function}
+samples_per_epoch: 256
+epochs: 2
+per_device_batch: 8
+"""
+
+
+def own_workload(folder: Path, function: str = "make", batched: str = "") -> Path:
+    (folder / "own_model.py").write_text(OWN_MODEL.format(batched=batched), encoding="utf-8")
+    path = folder / "own.yaml"
+    path.write_text(OWN.format(function=function), encoding="utf-8")
+    return path
+
+
+# Workload files
+
+
+def test_the_example_reads_as_it_says() -> None:
+    workload = read_workload(EXAMPLE)
+    assert workload.constraints.deadline_s == 3600
+    assert workload.per_device_batch == (32, 64, 128)
+    assert workload.steps_to_target(32) == 15_625
+    assert Workload.parse(workload.model_dump(by_alias=True, mode="json"), "again") == workload
+
+
+@given(st.integers(1, 10_000), st.integers(1, 10_000))
+def test_larger_batches_need_more_samples_and_fewer_steps(a: int, b: int) -> None:
+    workload = read_workload(EXAMPLE)
+    small, large = sorted((a, b))
+    assert workload.samples_to_target(small) <= workload.samples_to_target(large)
+    assert workload.steps_to_target(small) >= workload.steps_to_target(large)
+    assert workload.samples_to_target(workload.reference_batch) == pytest.approx(500_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("90s", 90),
+        ("1h30m", 5400),
+        ("1d 12h", 129_600),
+        ("45min", 2700),
+        (3, 3),
+    ],
+)
+def test_durations(text: object, words: float) -> None:
+    assert seconds(text) == words
+
+
+@pytest.mark.parametrize("text", ["", "h", "5 parsecs", "-3h", "1h-2m", "3"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no duration"):
+        seconds(text)
+
+
+# The statistics of measuring
+
+
+def test_steady_leaves_out_compile_warm_up_and_disturbances() -> None:
+    rng = np.random.default_rng(0)
+    times = rng.normal(0.010, 0.0002, 500)
+    times[0], times[1:40], times[300:320] = 2.0, 0.02, 0.5
+    found = steady(times.tolist())
+    assert found.step_s == pytest.approx(0.010, rel=0.01)
+    assert found.discarded >= 100
+    assert 0 < found.spread < 0.05
+
+
+@given(st.lists(st.floats(1e-4, 10), min_size=2, max_size=200), st.floats(0.1, 10))
+def test_steady_scales_with_the_unit_and_stays_within_the_data(
+    times: list[float], unit: float
+) -> None:
+    found = steady(times)
+    assert min(times[1:]) * (1 - 1e-9) <= found.step_s <= max(times[1:]) * (1 + 1e-9)
+    assert steady([unit * t for t in times]).step_s == pytest.approx(unit * found.step_s)
+
+
+def process(step_s: float) -> ProcessSample:
+    return ProcessSample(
+        step_s=step_s,
+        spread=0.01,
+        steps=100,
+        discarded_steps=20,
+        startup_s=3,
+        wall_s=6,
+        cpu_s=3,
+        load_before=0,
+    )
+
+
+def test_intervals_hold_the_truth_and_a_repeat_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(1)
+    held = np.zeros(2)
+    tries = 600
+    for _ in range(tries):
+        spread = 0.12 * math.sqrt(3 / rng.chisquare(3))  # machines as the prior describes them
+        groups = [
+            [process(math.exp(rng.normal(math.log(0.01), spread))) for _ in range(2)]
+            for _ in range(6)
+        ]
+        pooled, df = between_spread(groups)
+        found = estimate(groups[0], pooled, df)
+        repeat = math.exp(rng.normal(math.log(0.01), spread))
+        held += (
+            found.ci95[0] <= 0.01 <= found.ci95[1],
+            found.repeat95[0] <= repeat <= found.repeat95[1],
+        )
+    assert (held / tries > 0.92).all()
+    assert (held / tries < 0.98).all()
+
+
+def test_more_processes_narrow_the_interval() -> None:
+    one, four = ([process(0.01)] * k for k in (1, 4))
+    spread, df = between_spread([one, four])
+    narrow, wide = estimate(four, spread, df), estimate(one, spread, df)
+    assert narrow.ci95[1] - narrow.ci95[0] < wide.ci95[1] - wide.ci95[0]
+
+
+def test_the_design_spans_batches_xla_and_workers(workload: Workload) -> None:
+    for batches in ((32,), (1,), (1024,), (16, 32, 64, 128, 256)):
+        settings = design(workload.model_copy(update={"per_device_batch": batches}))
+        plain = {s.per_device_batch for s in settings if s.workers == 1 and not s.knobs.xla}
+        assert len(plain) >= 3
+        assert batches[0] in plain
+        assert {s.workers for s in settings} == {1, 2}
+        assert {s.knobs.xla for s in settings} == {True, False}
+        assert len(settings) == len(set(settings))
+
+
+# The step-time model
+
+
+@pytest.fixture
+def fleet(catalog: Catalog, local: Offer) -> Fleet:
+    return Fleet.of(catalog.with_offer(local))
+
+
+def test_a_measured_setting_is_predicted_as_measured(
+    profile: Profile, fleet: Fleet, catalog: Catalog
+) -> None:
+    model = StepTimeModel.of(profile.facts, profile, catalog.accelerators)
+    here = int(np.flatnonzero(fleet.local)[0])
+    for one in profile.measurements:
+        found = model.predict(
+            fleet, catalog.accelerators, 1, one.setting.per_device_batch, one.setting.knobs
+        )
+        assert found.step_s[here] == one.step_time_s.value
+        assert found.basis[here] == Basis.MEASURED
+        low, high = interval(float(found.step_s[here]), float(found.sigma[here]), 0.95)
+        assert (low, high) == pytest.approx(one.step_time_s.repeat95, rel=0.02)
+
+
+@given(st.integers(1, 512), st.integers(1, 512))
+def test_more_samples_a_step_never_take_less_time(a: int, b: int) -> None:
+    catalog = load()
+    model = StepTimeModel.of(built_in_facts()["resnet50"], None, catalog.accelerators)
+    fleet = Fleet.of(catalog)
+    knobs = Knobs(strategy="one_device")
+    small, large = (
+        model.predict(fleet, catalog.accelerators, 1, batch, knobs).step_s
+        for batch in sorted((a, b))
+    )
+    known = np.isfinite(small)
+    assert known.mean() > 0.9
+    assert (small[known] <= large[known]).all()
+
+
+@pytest.mark.parametrize("batch", [1, 8, 32, 40, 100, 128, 200, 1024])
+def test_the_profiled_curve_rises_and_says_what_it_rests_on(
+    batch: int, profile: Profile, catalog: Catalog
+) -> None:
+    model = StepTimeModel.of(profile.facts, profile, catalog.accelerators)
+    knobs = Knobs(strategy="multi_worker_mirrored")
+    step, sigma, basis = model.here(batch, knobs)
+    assert step <= model.here(batch + 1, knobs)[0]
+    assert basis is (Basis.MEASURED if batch in (32, 64, 128) else Basis.FITTED)
+    assert sigma >= model.here(64, knobs)[1]
+
+
+def test_more_nodes_never_scale_better_than_linearly(catalog: Catalog) -> None:
+    model = StepTimeModel.of(built_in_facts()["resnet50"], None, catalog.accelerators)
+    fleet, knobs = Fleet.of(catalog), Knobs(strategy="multi_worker_mirrored")
+    steps = [model.predict(fleet, catalog.accelerators, n, 32, knobs).step_s for n in (1, 2, 4, 8)]
+    for fewer, more in itertools.pairwise(steps):
+        assert (more[np.isfinite(more)] >= fewer[np.isfinite(more)]).all()
+
+
+def test_transferred_predictions_hold_the_public_measurements(catalog: Catalog) -> None:
+    """Each public ResNet-50 figure at 224 pixels falls where the 90 % interval says, mostly."""
+    facts = built_in_facts()["resnet50"]
+    model = StepTimeModel.of(facts, None, catalog.accelerators)
+    fleet = Fleet.of(catalog)
+    held, tried = 0, 0
+    for row in measurements():
+        places = np.flatnonzero((fleet.accelerator == row.accelerator) & (fleet.devices == 1))
+        if (row.model, row.pixels) != ("resnet50", 224) or not len(places) or row.devices > 1:
+            continue
+        knobs = Knobs(strategy="one_device", precision=row.precision)
+        found = model.predict(fleet, catalog.accelerators, 1, row.per_device_batch, knobs)
+        low, high = interval(float(found.step_s[places[0]]), float(found.sigma[places[0]]))
+        held += low <= row.step_s <= high
+        tried += 1
+    assert tried >= 15
+    assert held / tried >= 0.8
+
+
+def test_calibrated_efficiencies_are_plausible(catalog: Catalog) -> None:
+    found = efficiencies(catalog.accelerators)
+    assert len(found) >= 8
+    assert all(0.01 < one.share < 3 for one in found.values())
+
+
+# Where profiles lie
+
+
+def test_the_newest_profile_of_the_model_is_found(
+    tmp_path: Path, profile: Profile, workload: Workload
+) -> None:
+    newer = profile.model_copy(update={"created": profile.created + timedelta(days=1)})
+    other = profile.model_copy(
+        update={"created": profile.created + timedelta(days=2), "model": "resnet50"}
+    )
+    for one in (newer, profile, other):
+        one.write(tmp_path / store.file_name(one))
+    (tmp_path / "profile-garbage.json").write_bytes(b"\xff\x00")
+    (tmp_path / "profile-list.json").write_text("[1]", encoding="utf-8")
+    found = store.latest(workload, [tmp_path / "empty", tmp_path])
+    assert found is not None
+    assert found[1] == newer
+    assert store.latest(workload, [tmp_path / "empty"]) is None
+
+
+# Processes
+
+
+def test_tf_config_and_ports() -> None:
+    assert '"index": 1' in tf_config(["a:1", "b:2"], 1)
+    assert len(set(free_ports(20))) == 20
+
+
+def test_a_gang_dies_with_its_block(tmp_path: Path) -> None:
+    sleeper = ["-c", "import time; time.sleep(600)"]
+    with Gang([sleeper] * 2, [{}, {}], [tmp_path / "a", tmp_path / "b"]) as gang:
+        assert gang.codes() == [None, None]
+    assert all(code is not None for code in gang.codes())
+
+
+# Real measurements
+
+
+@pytest.mark.slow
+def test_measuring_the_user_s_own_model(tmp_path: Path) -> None:
+    for batched in ("", ".batch(16)"):
+        workload = read_workload(own_workload(tmp_path, batched=batched))
+        found = measure(
+            workload, folder=tmp_path, max_seconds=1, usd_h=0.5, settings=design(workload)[:1]
+        )
+        (one,) = found.measurements
+        assert found.data == "own_model:make"
+        assert found.facts.parameters == 5
+        assert one.step_time_s.ci95[0] < one.step_time_s.value < one.step_time_s.ci95[1]
+        assert one.processes[0].discarded_steps > one.processes[0].steps / 5
+        assert found.profiling_usd == pytest.approx(found.profiling_s / 3600 * 0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("broken", "the user's own mistake"),
+        ("uncompiled", "not compiled"),
+        ("short", "fewer samples than one batch"),
+        ("missing", "has no function missing"),
+    ],
+)
+def test_a_workload_at_fault_is_named_in_a_sentence(
+    function: str, words: str, tmp_path: Path
+) -> None:
+    workload = read_workload(own_workload(tmp_path, function))
+    with pytest.raises(InputError, match=words):
+        measure(workload, folder=tmp_path, max_seconds=1, settings=design(workload)[:1])
