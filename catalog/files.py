@@ -140,7 +140,9 @@ def write_whole(path: Path, text: str) -> None:
 
 def sentence(error: ValidationError, model: type[BaseModel]) -> str:
     """The first mistake in a validation error, in words, with the nearest key for a misspelt one."""
-    first = error.errors(include_url=False)[0]
+    mistakes = error.errors(include_url=False)
+    # A misspelt key also leaves the right one missing: the misspelling is what to name.
+    first = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
     where = ".".join(str(part) for part in first["loc"]) or "the document"
     if first["type"] == "extra_forbidden":
         known = _keys_at(model, first["loc"][:-1])

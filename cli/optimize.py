@@ -181,7 +181,7 @@ def show(plan: "Plan") -> None:
 def _row(one: "PlannedCandidate") -> list[str]:
     from rich.markup import escape
 
-    from .output import dollars, duration
+    from ..reports.words import duration, usd
 
     offer = one.offer
     devices = f"{offer.accelerator_count}x{offer.accelerator}"
@@ -192,14 +192,14 @@ def _row(one: "PlannedCandidate") -> list[str]:
         str(one.per_device_batch),
         duration(one.predicted.time_s.mean),
         duration(one.predicted.time_s.p90),
-        dollars(one.predicted.cost_usd.mean),
+        usd(one.predicted.cost_usd.mean),
         f"{one.predicted.flexibility:.2f}",
         f"{one.losses.total:.3f}",
     ]
 
 
 def _sentence(one: "PlannedCandidate") -> str:
-    from .output import dollars, duration, rate
+    from ..reports.words import duration, rate, usd
 
     offer, predicted = one.offer, one.predicted
     if offer.provider == "local":
@@ -215,6 +215,6 @@ def _sentence(one: "PlannedCandidate") -> str:
         f"{where}, batch {one.per_device_batch} a device{workers}"
         f"{', XLA' if one.knobs.xla else ''}. It takes {duration(predicted.time_s.mean)} "
         f"(9 times in 10 under {duration(predicted.time_s.p90)}) and costs "
-        f"{dollars(predicted.cost_usd.mean)} (under {dollars(predicted.cost_usd.p90)}) at "
+        f"{usd(predicted.cost_usd.mean)} (under {usd(predicted.cost_usd.p90)}) at "
         f"{rate(predicted.samples_per_s.p50)} ({one.basis})."
     )

@@ -1,6 +1,5 @@
 """What commands share: where they print, how figures read, how long work shows its progress."""
 
-import math
 import os
 import signal
 import sys
@@ -36,16 +35,22 @@ def only_ours_on_stdout() -> Iterator[None]:
 
 @contextmanager
 def ended_like_ctrl_c() -> Iterator[None]:
-    """Have SIGTERM end the work in the same good order as Ctrl-C."""
+    """Have SIGTERM end the work in the same good order as Ctrl-C.
+
+    SIGINT is set too: a shell that starts us in the background has it ignored.
+    """
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def print_json(document: "Document") -> None:
@@ -77,45 +82,3 @@ def progress_bar() -> Progress:
         console=err,
         disable=not err.is_terminal,
     )
-
-
-def dollars(usd: float) -> str:
-    """USD with the digits that matter.
-
-    >>> dollars(1234.5), dollars(0.000412), dollars(0.0)
-    ('$1,234.50', '$0.00041', '$0.00')
-    """
-    if usd == 0 or abs(usd) >= 0.1:
-        return f"${usd:,.2f}"
-    return f"${usd:.{1 - math.floor(math.log10(abs(usd)))}f}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them.
-
-    >>> duration(0.0063), duration(73.2), duration(4320), duration(200_000)
-    ('6.3 ms', '73 s', '1 h 12 min', '2 d 8 h')
-    """
-    if seconds < 1:
-        return f"{seconds * 1000:.2g} ms"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min"
-    days, hours = divmod(round(seconds / 3600), 24)
-    return f"{days} d {hours} h"
-
-
-def rate(samples_per_s: float) -> str:
-    """Samples per second, three digits.
-
-    >>> rate(5062.4), rate(12.34)
-    ('5,060 samples/s', '12.3 samples/s')
-    """
-    digits = max(0, 2 - math.floor(math.log10(max(samples_per_s, 1e-9))))
-    rounded = round(samples_per_s, 2 - math.floor(math.log10(max(samples_per_s, 1e-9))))
-    return f"{rounded:,.{digits}f} samples/s"

@@ -37,7 +37,8 @@ def profile(
     from ..profiles import store
     from ..profiles.measure import Progress, design, measure
     from ..profiles.workload import read_workload
-    from .output import duration, ended_like_ctrl_c, only_ours_on_stdout, print_json, progress_bar
+    from ..reports.words import duration
+    from .output import ended_like_ctrl_c, only_ours_on_stdout, print_json, progress_bar
 
     job = read_workload(workload)
     local = this_machine(local_price)
@@ -70,7 +71,8 @@ def profile(
 
 def _show(measured: object, path: Path) -> None:
     from ..profiles.records import Profile
-    from .output import dollars, duration, figures, out
+    from ..reports.words import duration, usd
+    from .output import figures, out
 
     assert isinstance(measured, Profile)
     title = f"{measured.workload} on {measured.host.cpu}, {measured.host.cores} cores"
@@ -90,7 +92,7 @@ def _show(measured: object, path: Path) -> None:
     out.print(table)
     out.print(
         f"Data: {measured.data}. Measuring took {duration(measured.profiling_s)} "
-        f"({dollars(measured.profiling_usd)}). 'repeat within': where a fresh process falls, "
+        f"({usd(measured.profiling_usd)}). 'repeat within': where a fresh process falls, "
         "19 times in 20."
     )
     out.print(f"Written to {path}", soft_wrap=True)

@@ -92,14 +92,15 @@ def run(
 
 
 def _show(done: "Run", output: Path, plan: Path) -> None:
-    from .output import dollars, duration, figures, out, rate
+    from ..reports.words import duration, rate, usd
+    from .output import figures, out
 
     title = f"{done.workers} worker(s), global batch {done.global_batch}, data: {done.data}"
     table = figures(title, "", "predicted", "measured", "difference")
     for name, form, wanted, got in (
         ("throughput", rate, done.predicted.samples_per_s, done.measured.samples_per_s),
         ("time", duration, done.predicted.time_s, done.measured.time_s),
-        ("cost", dollars, done.predicted.cost_usd, done.measured.cost_usd),
+        ("cost", usd, done.predicted.cost_usd, done.measured.cost_usd),
     ):
         known = wanted is not None and got is not None
         table.add_row(

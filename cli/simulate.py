@@ -64,13 +64,14 @@ def simulate(
 
 
 def _show(found: "Simulation") -> None:
-    from .output import dollars, duration, figures, out
+    from ..reports.words import duration, usd
+    from .output import figures, out
 
     title = f"{found.replications:,} simulated futures, with 95 % intervals"
     table = figures(title, "", "mean", "p50", "p90")
     for name, form, what in (
         ("finish", duration, found.finish_s),
-        ("cost", dollars, found.cost_usd),
+        ("cost", usd, found.cost_usd),
     ):
         table.add_row(name, form(what.mean), form(what.p50), form(what.p90))
         table.add_row(

@@ -90,6 +90,7 @@ def work(spec: WorkSpec, result: Path, stop_wish: StopWish) -> None:
         folder=Path(spec.model_folder),
         seed=spec.seed,
     )
+    stop_wish.listen()
     check_batches(trainer)
     if trainer.global_batch != spec.global_batch:
         raise InputError(

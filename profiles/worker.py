@@ -29,6 +29,10 @@ class StopWish:
 
     def __init__(self) -> None:
         self._asked = False
+        self.listen()
+
+    def listen(self) -> None:
+        """Take the signals; again after a strategy is made, for TensorFlow's takes SIGTERM away."""
         signal.signal(signal.SIGTERM, self._ask)
         signal.signal(signal.SIGINT, self._ask)
 

@@ -422,7 +422,7 @@ def _plan_facts(plan: Plan) -> Facts:
                 f"facts of {job.name}",
                 (
                     f"{job.facts_basis}: {job.facts.parameters:,} parameters, "
-                    f"{job.facts.flops_per_sample:.3g} FLOPs a sample, "
+                    f"{words.operations(job.facts.flops_per_sample)} a sample, "
                     f"checkpoint {words.size(job.facts.checkpoint_bytes)}"
                 ),
             )

@@ -240,9 +240,9 @@ def draw_frontier(info: Frontier) -> Drawing:
     return Drawing(
         title="Time against cost",
         caption=(
-            "Every mark is a way to train that none beats in time, cost and flexibility at once; further "
-            "left is sooner, further down is cheaper, darker is freer to change. Bars reach from the "
-            "median to what nine of ten runs stay under."
+            "Circles are ways to train that no other beats in time, cost and flexibility at once; further "
+            "left is sooner, further down is cheaper, darker is freer to change, and bars reach from "
+            "the median to what nine of ten runs stay under."
         ),
         label=(
             f"Scatter of {len(info.points)} candidates for {info.job}: 90 % time against mean cost. "

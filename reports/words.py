@@ -79,12 +79,13 @@ def size(number_of_bytes: float) -> str:
     """Bytes in decimal units.
 
     >>> size(1_470_852), size(0)
-    ('1.5 MB', '0 B')
+    ('1.47 MB', '0 B')
     """
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if number_of_bytes >= 0.9995 * factor:
-            return f"{_grouped(number_of_bytes / factor)} {unit}"
-    return f"{number_of_bytes:.0f} B"
+    return _prefixed(number_of_bytes, "B")
+
+
+def operations(number: float) -> str:
+    return _prefixed(number, "FLOP")
 
 
 class Spreading(Protocol):
@@ -160,6 +161,13 @@ def _decimals(value: float, digits: int) -> str:
 def _grouped(value: float) -> str:
     """Three digits that count, or every whole one: 0.123, 45.6, 5,062."""
     return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
+
+
+def _prefixed(value: float, unit: str) -> str:
+    for prefix, factor in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= 0.9995 * factor:
+            return f"{_grouped(value / factor)} {prefix}{unit}"
+    return f"{_grouped(value)} {unit}"
 
 
 def _two(total: int, per: int, large: str, small: str) -> str:

@@ -71,7 +71,7 @@ from isocost.reports.rehearsed import (
     hopeless_sentence,
     rehearsal_sentence,
 )
-from isocost.reports.words import change, count, duration, share, size, usd
+from isocost.reports.words import change, count, duration, operations, share, size, usd
 from isocost.simulator import Simulation, Timeline, TimelineEvent, rehearse
 
 EVIL = """<script>alert(1)</script><img src=x onerror="alert(2)">'&{{7*7}}</script>"""
@@ -239,6 +239,7 @@ def test_counts_and_changes_and_sizes_read_as_a_person_says_them() -> None:
         "as predicted",
     ]
     assert [size(1_470_852), size(999_600), size(0)] == ["1.47 MB", "1 MB", "0 B"]
+    assert operations(34_965_047) == "35 MFLOP"
 
 
 # --------------------------------------------------------------------------------------- plan
@@ -450,7 +451,8 @@ def test_a_run_without_figures_still_has_a_page(run: Run) -> None:
         }
     )
     assert draw_comparisons(bare) is draw_losses(bare) is draw_step_times(bare) is None
-    assert noise_band(bare) is noise_sentence(bare) is None
+    assert noise_band(bare) is None
+    assert noise_sentence(bare) is None
     assert run_sentence(bare) == (f"The run of {run.job} was interrupted after 3 of 1,000 steps.")
     assert "was interrupted after" in render([bare])
 
