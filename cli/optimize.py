@@ -158,17 +158,22 @@ def show(plan: "Plan") -> None:
         elif here == chosen:
             _say("That is the best choice, and it runs right here.")
         else:
-            kept = "" if job.runnable_here_keeps_constraints else " It breaks a constraint."
+            kept = (
+                ""
+                if job.runnable_here_keeps_constraints
+                else " That is outside what was asked for."
+            )
             _say(f"Right here: {_sentence(here)}{kept}")
         if chosen.basis == "transferred":
             _say("Nothing was measured on the chosen offer: its figures are transferred.")
-        names = ("offer", "buy", "nodes", "batch", "time", "p90", "cost", "flex", "L")
-        table = figures(None, *names, words=2)
         rows = [chosen, *job.runners_up]
         if here is not None and here not in rows:
             rows.append(here)
+        unit_s, unit = _unit(max(one.predicted.time_s.p90 for one in rows))
+        names = ("offer", "buy", "nodes", "batch", f"time/{unit}", "p90", "cost", "flex", "L")
+        table = figures(None, *names, words=2)
         for one in rows:
-            table.add_row(*_row(one))
+            table.add_row(*_row(one, unit_s))
         out.print(table)
     w, s = plan.weights, plan.solver
     _say(
@@ -178,10 +183,17 @@ def show(plan: "Plan") -> None:
     )
 
 
-def _row(one: "PlannedCandidate") -> list[str]:
+def _unit(seconds: float) -> tuple[float, str]:
+    """The unit in which times up to so many seconds read well in a column."""
+    if seconds < 600:
+        return 1.0, "s"
+    return (60.0, "min") if seconds < 36_000 else (3600.0, "h")
+
+
+def _row(one: "PlannedCandidate", unit_s: float) -> list[str]:
     from rich.markup import escape
 
-    from ..reports.words import duration, usd
+    from ..reports.words import usd
 
     offer = one.offer
     devices = f"{offer.accelerator_count}x{offer.accelerator}"
@@ -190,8 +202,8 @@ def _row(one: "PlannedCandidate") -> list[str]:
         one.purchase.value.replace("_", " ").replace("on demand", "demand"),
         str(one.nodes),
         str(one.per_device_batch),
-        duration(one.predicted.time_s.mean),
-        duration(one.predicted.time_s.p90),
+        f"{one.predicted.time_s.mean / unit_s:,.1f}",
+        f"{one.predicted.time_s.p90 / unit_s:,.1f}",
         usd(one.predicted.cost_usd.mean),
         f"{one.predicted.flexibility:.2f}",
         f"{one.losses.total:.3f}",

@@ -68,18 +68,18 @@ def _show(found: "Simulation") -> None:
     from .output import figures, out
 
     title = f"{found.replications:,} simulated futures, with 95 % intervals"
-    table = figures(title, "", "mean", "p50", "p90")
-    for name, form, what in (
-        ("finish", duration, found.finish_s),
-        ("cost", usd, found.cost_usd),
-    ):
-        table.add_row(name, form(what.mean), form(what.p50), form(what.p90))
+    table = figures(title, "", "finish", "between", "cost", "between")
+    for name in ("mean", "p50", "p90"):
+        times, costs = (
+            getattr(found.finish_s, f"{name}_ci95"),
+            getattr(found.cost_usd, f"{name}_ci95"),
+        )
         table.add_row(
-            "",
-            *(
-                f"{form(low)} - {form(high)}"
-                for low, high in (what.mean_ci95, what.p50_ci95, what.p90_ci95)
-            ),
+            name,
+            duration(getattr(found.finish_s, name)),
+            " - ".join(duration(value) for value in times),
+            usd(getattr(found.cost_usd, name)),
+            " - ".join(usd(value) for value in costs),
         )
     out.print(table)
     for words, value, ci in (
