@@ -14,11 +14,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("profile")(profile.profile)
 app.command("optimize")(optimize.optimize)
 app.command("simulate")(simulate.simulate)
 app.command("run")(run.run)
 app.command("report")(report.report)
+app.add_typer(profile.app, name="profile")
 app.add_typer(catalog.app, name="catalog")
 
 

@@ -1,12 +1,34 @@
 """isocost profile: what a training job really does on this machine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 
-def profile(
+class _MeasureByDefault(TyperGroup):
+    """``isocost profile FILE`` measures; a subcommand's name wins over a file of the same name."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["measure", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=_MeasureByDefault, no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """What a training job really does: measure it on this machine.
+
+    `isocost profile FILE` is short for `isocost profile measure FILE`.
+    """
+
+
+@app.command("measure")
+def measure(
     workload: Annotated[Path, typer.Argument(help="Workload file (YAML or JSON).")],
     max_seconds: Annotated[
         float,
@@ -34,8 +56,8 @@ def profile(
     confidence intervals. Example: isocost profile examples/cifar10.yaml --max-seconds 90 -o out
     """
     from ..catalog import Purchase, this_machine
+    from ..profiles import measure as measuring
     from ..profiles import store
-    from ..profiles.measure import Progress, design, measure
     from ..profiles.workload import read_workload
     from ..reports.words import duration
     from .output import ended_like_ctrl_c, only_ours_on_stdout, print_json, progress_bar
@@ -43,15 +65,15 @@ def profile(
     job = read_workload(workload)
     local = this_machine(local_price)
     counts = [1] + [count for count in (2, 4, 8, 16, 32, 64) if count <= workers]
-    settings = design(job, counts)
+    settings = measuring.design(job, counts)
     with only_ours_on_stdout(), ended_like_ctrl_c(), progress_bar() as bar:
         task = bar.add_task("measuring", total=len(settings), note=settings[0].describe())
 
-        def show(done: Progress) -> None:
+        def show(done: measuring.Progress) -> None:
             note = f"{done.setting.describe()}: {duration(done.step_s)} a step"
             bar.update(task, completed=done.done, total=done.total, note=note)
 
-        measured = measure(
+        measured = measuring.measure(
             job,
             folder=workload.resolve().parent,
             max_seconds=max_seconds,
