@@ -1,10 +1,13 @@
 """isocost profile: what a training job really does on this machine."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from ..profiles.records import Profile, Setting
 
 
 class _MeasureByDefault(TyperGroup):
@@ -30,13 +33,16 @@ def _group() -> None:
 @app.command("measure")
 def measure(
     workload: Annotated[Path, typer.Argument(help="Workload file (YAML or JSON).")],
-    max_seconds: Annotated[
-        float,
-        typer.Option(min=1, help="Stop measuring after so long; each setting is measured once."),
-    ] = 60.0,
+    max_seconds: Annotated[float, typer.Option(min=1, help="Stop measuring after so long.")] = 90.0,
     max_usd: Annotated[
-        float | None,
-        typer.Option(min=0, help="Stop measuring after so many dollars of this machine."),
+        float | None, typer.Option(min=0, help="Stop after so many dollars of this machine.")
+    ] = None,
+    half_width: Annotated[
+        float,
+        typer.Option(min=0.001, max=1, help="Stop once every interval is so tight (0.05: 5 %)."),
+    ] = 0.05,
+    points: Annotated[
+        int | None, typer.Option(min=1, help="Settings to measure; else as many as time allows.")
     ] = None,
     workers: Annotated[
         int, typer.Option(min=1, max=64, help="Also measure up to so many workers.")
@@ -45,6 +51,9 @@ def measure(
         Path | None,
         typer.Option("-o", "--output", help="Folder for the profile; else your data directory."),
     ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew instead of going on from the last profile.")
+    ] = False,
     local_price: Annotated[
         float | None, typer.Option(help="What an hour of this machine costs, USD.")
     ] = None,
@@ -52,26 +61,41 @@ def measure(
 ) -> None:
     """Measure a workload's training throughput on this machine.
 
-    Step times of fresh processes over batches, XLA on and off, one worker and several, with
-    confidence intervals. Example: isocost profile examples/cifar10.yaml --max-seconds 90 -o out
+    Batches, XLA, precision and workers, each in fresh processes, with intervals; what the time does
+    not allow is predicted. Ctrl-C keeps what is done, and the next call goes on from there.
+
+    Example: isocost profile examples/cifar10.yaml --max-seconds 300 -o out
     """
     from ..catalog import Purchase, this_machine
+    from ..catalog.files import InputError
     from ..profiles import measure as measuring
     from ..profiles import store
+    from ..profiles.records import Profile
     from ..profiles.workload import read_workload
     from ..reports.words import duration
-    from .output import ended_like_ctrl_c, only_ours_on_stdout, print_json, progress_bar
+    from .output import ended_like_ctrl_c, err, only_ours_on_stdout, print_json, progress_bar
 
     job = read_workload(workload)
     local = this_machine(local_price)
-    counts = [1] + [count for count in (2, 4, 8, 16, 32, 64) if count <= workers]
-    settings = measuring.design(job, counts)
+    settings = measuring.grid(job, [1] + [k for k in (2, 4, 8, 16, 32, 64) if k <= workers])
+    folder = output or store.profiles_folder()
+    path, known = (None, None) if fresh else _earlier(store.latest(job, [folder]))
+    if known is not None and not as_json:
+        processes = sum(len(one.processes) for one in known.measurements)
+        err.print(f"Going on from {path}: {processes} processes are done.", soft_wrap=True)
+    kept: list[Path] = [path] if path else []
+
+    def keep(profile: Profile) -> None:
+        kept[:] = kept or [folder / store.file_name(profile)]
+        profile.write(kept[0])
+
     with only_ours_on_stdout(), ended_like_ctrl_c(), progress_bar() as bar:
-        task = bar.add_task("measuring", total=len(settings), note=settings[0].describe())
+        task = bar.add_task("measuring", total=max_seconds, note="")
 
         def show(done: measuring.Progress) -> None:
-            note = f"{done.setting.describe()}: {duration(done.step_s)} a step"
-            bar.update(task, completed=done.done, total=done.total, note=note)
+            tight = f"{duration(done.step_s)} a step, known to {done.half_width:.0%}"
+            note = f"{done.setting.describe()}: {tight}"
+            bar.update(task, completed=min(round(done.elapsed_s), max_seconds), note=note)
 
         measured = measuring.measure(
             job,
@@ -79,42 +103,70 @@ def measure(
             max_seconds=max_seconds,
             usd_h=local.prices_usd_h[Purchase.OWNED],
             max_usd=max_usd,
+            half_width=half_width,
             settings=settings,
+            points=points,
+            known=known,
+            keep=keep,
             progress=show,
         )
-        bar.update(task, completed=bar.tasks[0].total, note="")
-    path = (output or store.profiles_folder()) / store.file_name(measured)
-    measured.write(path)
+    keep(measured)
     if as_json:
         print_json(measured)
     else:
-        _show(measured, path)
+        _show(measured, kept[0])
+    failed = [one.reason for one in measured.failures if one.kind == "failed"]
+    if failed:
+        raise InputError(
+            f"{failed[0]}; {len(measured.measurements)} settings are kept in {kept[0]}"
+        )
 
 
-def _show(measured: object, path: Path) -> None:
-    from ..profiles.records import Profile
+def _earlier(found: "tuple[Path, Profile] | None") -> "tuple[Path | None, Profile | None]":
+    """The last profile, if this very machine with these very versions measured it."""
+    from ..profiles.measure import this_host
+
+    return found if found is not None and found[1].host == this_host() else (None, None)
+
+
+def _order(setting: "Setting") -> tuple[bool, str, int, int]:
+    knobs = setting.knobs
+    return knobs.xla, knobs.precision, setting.workers, setting.per_device_batch
+
+
+def _show(measured: "Profile", path: Path) -> None:
+    from ..profiles.records import Measurement, PredictedSetting
     from ..reports.words import duration, usd
     from .output import figures, out
 
-    assert isinstance(measured, Profile)
     title = f"{measured.workload} on {measured.host.cpu}, {measured.host.cores} cores"
-    names = ("batch", "workers", "XLA", "step", "repeat within", "samples/s", "runs")
+    names = ("batch", "workers", "precision", "XLA", "step", "repeat within", "samples/s", "runs")
     table = figures(title, *names, words=0)
-    for one in measured.measurements:
+    every: list[Measurement | PredictedSetting] = [*measured.measurements, *measured.predicted]
+    for one in sorted(every, key=lambda one: _order(one.setting)):
         low, high = one.step_time_s.repeat95
+        processes = one.processes if isinstance(one, Measurement) else ()
         table.add_row(
             str(one.setting.per_device_batch),
             str(one.setting.workers),
+            one.setting.knobs.precision.removeprefix("mixed_"),
             "on" if one.setting.knobs.xla else "off",
             duration(one.step_time_s.value),
             f"{duration(low)} - {duration(high)}",
             f"{one.samples_per_s:,.0f}",
-            str(len(one.processes)),
+            str(len(processes)) if processes else "fitted",
         )
     out.print(table)
     out.print(
         f"Data: {measured.data}. Measuring took {duration(measured.profiling_s)} "
         f"({usd(measured.profiling_usd)}). 'repeat within': where a fresh process falls, "
-        "19 times in 20."
+        "19 times in 20; 'fitted': predicted from the effects of the others."
     )
+    for failure in measured.failures:
+        if failure.kind == "out_of_memory":
+            out.print(failure.reason, markup=False)
+    noisy = [one for one in measured.measurements if one.noise]
+    if noisy:
+        causes = ", ".join(sorted({cause for one in noisy for cause in one.noise}))
+        out.print(f"{len(noisy)} settings are noisy: {causes}.", markup=False)
     out.print(f"Written to {path}", soft_wrap=True)

@@ -75,7 +75,10 @@ def main() -> int:
     spec_path, result_path = Path(sys.argv[1]), Path(sys.argv[2])
     die_with_parent()
     wish = StopWish()
-    return guarded(lambda: work(WorkSpec.read(spec_path), result_path, wish), result_path)
+    spec = WorkSpec.read(spec_path)
+    return guarded(
+        lambda: work(spec, result_path, wish), result_path, Path(spec.model_folder)
+    )
 
 
 def work(spec: WorkSpec, result: Path, stop_wish: StopWish) -> None:

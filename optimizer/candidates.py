@@ -144,6 +144,7 @@ def _settings(
     found = [
         (knobs, 1, batch, np.flatnonzero(fleet.local))
         for knobs in model.local_knobs()
+        if knobs.precision in workload.precisions
         for batch in workload.per_device_batch
     ]
     rented = ~fleet.local

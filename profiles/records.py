@@ -49,7 +49,9 @@ class Setting(Record):
     def describe(self) -> str:
         """The setting in a few words, for a table or a sentence."""
         workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
-        return f"batch {self.per_device_batch}, {workers}, {'XLA' if self.knobs.xla else 'no XLA'}"
+        short = {"float32": "", "mixed_bfloat16": ", bfloat16", "mixed_float16": ", float16"}
+        xla = ", XLA" if self.knobs.xla else ""
+        return f"batch {self.per_device_batch}, {workers}{short[self.knobs.precision]}{xla}"
 
 
 class ProcessSample(Record):
@@ -59,6 +61,7 @@ class ProcessSample(Record):
     startup_s: from the start of the process to the end of its first step, which compiles.
     """
 
+    round: int = Field(default=0, ge=0)
     step_s: float = Field(gt=0)
     spread: float = Field(ge=0)
     steps: int = Field(ge=1)
@@ -67,6 +70,9 @@ class ProcessSample(Record):
     wall_s: float = Field(gt=0)
     cpu_s: float = Field(ge=0)
     load_before: float = Field(ge=0)
+    input_s: float | None = None
+    communication_s: float | None = None
+    peak_memory_bytes: float = 0
 
 
 class Estimate(Record):
@@ -77,13 +83,56 @@ class Estimate(Record):
     repeat95: tuple[float, float]
 
 
+class Breakdown(Record):
+    """Where a step's time goes, seconds, medians over processes.
+
+    input_s: by how much the step is shorter on a batch that is already there. communication_s: of
+    an all-reduce of the gradients on its own. compute_s: the rest of the step.
+    """
+
+    input_s: float
+    communication_s: float
+    compute_s: float
+
+
 class Measurement(Record):
-    """One setting's step time over several fresh processes."""
+    """One setting's step time over several fresh processes.
+
+    noise: why the interval is wider than it should be, empty where it is not.
+    """
 
     setting: Setting
     step_time_s: Estimate
     samples_per_s: float = Field(gt=0)
     processes: tuple[ProcessSample, ...] = Field(min_length=1)
+    breakdown: Breakdown | None = None
+    peak_memory_bytes: float = 0
+    noise: tuple[str, ...] = ()
+
+
+class PredictedSetting(Record):
+    """A setting that was not measured, from the effects of those that were."""
+
+    setting: Setting
+    step_time_s: Estimate
+    samples_per_s: float
+    basis: Literal["fitted"] = "fitted"
+
+
+class Failure(Record):
+    """A setting that cannot be measured, and why."""
+
+    setting: Setting
+    kind: Literal["out_of_memory", "failed"]
+    reason: str
+
+
+class AllReduce(Record):
+    """One all-reduce on its own between workers on this machine."""
+
+    workers: int
+    message_bytes: float
+    seconds: float
 
 
 class Host(Record):
@@ -106,6 +155,9 @@ class Profile(Document):
     facts: ModelFacts
     checkpoint_write_s: float = Field(ge=0)
     measurements: tuple[Measurement, ...] = Field(min_length=1)
+    predicted: tuple[PredictedSetting, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    all_reduce: tuple[AllReduce, ...] = ()
     host: Host
     created: datetime
     profiling_s: float = Field(ge=0)

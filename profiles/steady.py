@@ -10,6 +10,7 @@ from scipy import stats
 from .records import Estimate, ProcessSample
 
 WINDOWS = 20
+NOISY = 0.10  # relative half-width above which a figure says why
 DISCARDED_SHARE = 0.2  # the first steps take up to twice the steady time (measured, CIFAR CNN)
 BETWEEN_PRIOR = (
     0.12  # spread of a fresh process against the next; 9 to 16 % seen on a quiet machine
@@ -57,6 +58,28 @@ def between_spread(processes: Sequence[Sequence[ProcessSample]]) -> tuple[float,
         squares += float(((logs - logs.mean()) ** 2).sum())
         df += len(logs) - 1
     return math.sqrt(squares / df), df
+
+
+def noise_causes(samples: Sequence[ProcessSample], step: Estimate, cores: int) -> tuple[str, ...]:
+    """Why an interval is wider than NOISY either way, in words; nothing where it is not.
+
+    load from outside: more than a quarter of the processors were busy before. drift: the later
+    rounds are slower or faster throughout. outliers: one process far from the others.
+    """
+    if math.log(step.ci95[1] / step.ci95[0]) / 2 <= NOISY:
+        return ()
+    causes = []
+    busy = float(np.median([one.load_before for one in samples]))
+    # Our own processes keep one to `cores` busy; what is beyond comes from outside.
+    if busy > 1.25 * cores:
+        causes.append(f"load from outside ({busy:.1f} before)")
+    logs = np.log([one.step_s for one in samples])
+    if len(logs) >= 4 and abs(stats.spearmanr(range(len(logs)), logs).statistic) > 0.9:
+        causes.append(f"drift ({math.exp(logs[-1] - logs[0]) - 1:+.0%} from first to last)")
+    far = np.abs(logs - np.median(logs))
+    if len(logs) >= 3 and far.max() > 3 * max(float(np.median(far)), 0.01):
+        causes.append(f"outliers ({math.exp(float(far.max())) - 1:.0%} off)")
+    return tuple(causes or ["fresh processes differ, or too few were measured"])
 
 
 def estimate(samples: Sequence[ProcessSample], spread: float, df: int) -> Estimate:

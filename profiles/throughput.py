@@ -25,7 +25,7 @@ from scipy import stats
 
 from ..catalog import Accelerator, Catalog
 from .public import Efficiency, efficiencies, peak_flops
-from .records import Knobs, Precision, Profile, Setting
+from .records import Knobs, Precision, Profile
 from .workload import ModelFacts
 
 Floats = NDArray[np.float64]
@@ -49,6 +49,7 @@ EXTRAPOLATION_SIGMA = 0.10  # for every doubling beyond the measured batches
 STEP_COST_S = 2.5e-3  # without a profile: the CIFAR CNN's on two cores and on a V100 alike
 STEP_COST_SIGMA = 0.5  # of a step cost taken to another device
 EFFICIENCY_SIGMA = 0.35  # of another model on a calibrated accelerator, at least
+TRAFFIC_SHARE = 0.7  # of counted bytes that reach memory; ResNet-50 in float16 on an A100: 0.8
 CPU_FLOPS_PER_CORE = 100e9  # without a profile; AVX2 reaches 50 to 150 GFLOP/s on convolutions
 CPU_SIGMA = 0.45  # one provider's vCPU against another's
 CPU_SCALING = 0.85  # time falls as cores^-0.85
@@ -114,12 +115,13 @@ class _Curve:
     batches: tuple[float, ...]
     step_s: tuple[float, ...]
     sigma: tuple[float, ...]
+    basis: tuple[Basis, ...]
 
     def at(self, batch: int) -> tuple[float, float, Basis]:
         """Step time, sigma and basis at a batch."""
         if batch in self.batches:
             place = self.batches.index(batch)
-            return self.step_s[place], self.sigma[place], Basis.MEASURED
+            return self.step_s[place], self.sigma[place], self.basis[place]
         sigma = math.hypot(max(self.sigma), FIT_SIGMA)
         x, y = np.array(self.batches), np.array(self.step_s)
         if x[0] <= batch <= x[-1]:
@@ -160,7 +162,15 @@ class StepTimeModel:
         known = efficiencies(accelerators)
         curves = _curves(profile) if profile else {}
         cores = float(profile.host.cores) if profile else 1.0
-        step_cost, slope = _line(next(iter(curves.values()))) if curves else (STEP_COST_S, None)
+        plain = (
+            min(
+                curves,
+                key=lambda knobs: (knobs.workers_per_node, knobs.xla, knobs.precision != "float32"),
+            )
+            if curves
+            else None
+        )
+        step_cost, slope = _line(curves[plain]) if plain else (STEP_COST_S, None)
         return cls(
             facts=facts,
             step_cost_s=step_cost,
@@ -243,7 +253,10 @@ class StepTimeModel:
                 share = reached or self.pooled[knobs.precision]
                 flops_s = self.facts.flops_per_sample / (share.share * peak)
                 width = fleet.bandwidth_gb_s[rows] * 1e9
-                traffic_s = np.nan_to_num(self.facts.bytes_per_sample / width, nan=0.0)
+                # Half-precision tensors take half the bytes.
+                half = 1.0 if knobs.precision == "float32" else 0.5
+                moved = TRAFFIC_SHARE * half * self.facts.bytes_per_sample
+                traffic_s = np.nan_to_num(moved / width, nan=0.0)
                 sample_s = np.maximum(flops_s, traffic_s)
                 device = batch * sample_s
                 compute = self.step_cost_s + device
@@ -293,20 +306,22 @@ def _any_peak(sheet: Accelerator) -> float | None:
 
 
 def _curves(profile: Profile) -> dict[Knobs, _Curve]:
-    groups: dict[Knobs, list[tuple[Setting, float, float]]] = {}
-    for one in profile.measurements:
-        low, high = one.step_time_s.repeat95
-        spread = math.log(high / low) / (2 * 1.96)
-        groups.setdefault(one.setting.knobs, []).append(
-            (one.setting, one.step_time_s.value, spread)
-        )
+    """A curve for every set of knobs that was measured, or predicted from the effects of others."""
+    groups: dict[Knobs, dict[int, tuple[float, float, Basis]]] = {}
+    for basis, points in (
+        (Basis.FITTED, profile.predicted),
+        (Basis.MEASURED, profile.measurements),
+    ):
+        for one in points:
+            low, high = one.step_time_s.repeat95
+            point = one.step_time_s.value, math.log(high / low) / (2 * 1.96), basis
+            groups.setdefault(one.setting.knobs, {})[one.setting.per_device_batch] = point
     curves = {}
-    for knobs, points in groups.items():
-        points.sort(key=lambda point: point[0].per_device_batch)
+    for knobs, found in groups.items():
+        batches = sorted(found)
         curves[knobs] = _Curve(
-            tuple(float(setting.per_device_batch) for setting, _, _ in points),
-            tuple(step for _, step, _ in points),
-            tuple(spread for _, _, spread in points),
+            tuple(float(batch) for batch in batches),
+            *zip(*(found[batch] for batch in batches), strict=True),
         )
     return curves
 

@@ -18,6 +18,7 @@ import tensorflow as tf
 from ..catalog.files import InputError
 from . import models
 from .records import Knobs
+from .worker import factory_line
 from .workload import ModelFacts
 
 SHUFFLE_BUFFER = 10_000  # samples; of the user's own datasets, ours are shuffled whole
@@ -94,13 +95,13 @@ class Trainer:
         resolver = self.strategy.cluster_resolver
         return resolver is None or resolver.task_id in (0, None)
 
-    def steps(self, first_step: int = 0) -> "Steps":
-        """The steps from first_step on, without end."""
-        return Steps(self, first_step)
+    def steps(self, first_step: int = 0, *, repeated: bool = False) -> "Steps":
+        """The steps from first_step on, without end; repeated: all on the one first batch."""
+        return Steps(self, first_step, repeated)
 
-    def batches(self, first_step: int) -> Iterator[Any]:
-        dataset = self.strategy.distribute_datasets_from_function(
-            lambda context: worker_batches(
+    def batches(self, first_step: int, repeated: bool) -> Iterator[Any]:
+        def mine(context: Any) -> tf.data.Dataset:
+            found = worker_batches(
                 self.data,
                 self.per_device_batch,
                 rank=context.input_pipeline_id,
@@ -109,8 +110,39 @@ class Trainer:
                 first_step=first_step,
                 seed=self._seed,
             )
+            return found.take(1).cache().repeat() if repeated else found
+
+        return iter(self.strategy.distribute_datasets_from_function(mine))
+
+    def gradient_exchange(self) -> Callable[[], float] | None:
+        """Times one all-reduce of the gradients on its own; None where there is one replica."""
+        if self.replicas == 1:
+            return None
+        size = sum(
+            int(np.prod(v.shape)) * tf.as_dtype(v.dtype).size
+            for v in self.model.trainable_variables
         )
-        return iter(dataset)
+        return self.exchange(size)
+
+    def exchange(self, message_bytes: float) -> Callable[[], float]:
+        """Times one all-reduce of so many bytes."""
+        strategy, count = self.strategy, max(1, int(message_bytes) // 4)
+
+        def summed() -> tf.Tensor:
+            context = tf.distribute.get_replica_context()
+            total = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.ones([count]))
+            return total[0]
+
+        @tf.function
+        def once() -> tf.Tensor:
+            return strategy.run(summed)
+
+        def timed() -> float:
+            start = time.perf_counter()
+            strategy.experimental_local_results(once())[0].numpy()
+            return time.perf_counter() - start
+
+        return timed
 
     def _make_step(self) -> Any:
         model, strategy = self.model, self.strategy
@@ -203,9 +235,9 @@ class Trainer:
 class Steps:
     """Steps one after the other; ``take`` runs the next."""
 
-    def __init__(self, trainer: Trainer, first_step: int) -> None:
+    def __init__(self, trainer: Trainer, first_step: int, repeated: bool) -> None:
         self._trainer = trainer
-        self._batches = trainer.batches(first_step)
+        self._batches = trainer.batches(first_step, repeated)
 
     def take(self, *, stop: bool = False, save: bool = False) -> StepResult:
         """Train on the next global batch. stop, save: what this worker wants after this step."""
@@ -317,6 +349,6 @@ def check_batches(trainer: Trainer) -> None:
         shortest = trainer.data.train.batch(trainer.per_device_batch, drop_remainder=True).take(1)
         if not any(True for _ in shortest):
             raise InputError(
-                f"the dataset of {trainer.data.name} has fewer samples than one batch of "
-                f"{trainer.per_device_batch}; give more data or a smaller per_device_batch"
+                f"the dataset of {factory_line(trainer.data.name)} has fewer samples than one batch "
+                f"of {trainer.per_device_batch}; give more data or a smaller per_device_batch"
             )

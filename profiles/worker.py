@@ -1,15 +1,22 @@
-"""What every worker process does first: die with its parent, know its share, refuse in a sentence."""
+"""What every worker process does first: die with its parent, know its rank, fail in a sentence."""
 
+import faulthandler
+import inspect
 import json
 import os
+import re
 import signal
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 from ..catalog.files import InputError, write_whole
 
+PACKAGE = Path(__file__).parent.parent
 EXIT_REFUSED = 2
+EXIT_OUT_OF_MEMORY = 5
 
 
 def die_with_parent() -> None:
@@ -49,12 +56,80 @@ def rank() -> int:
     return int(config.get("task", {}).get("index", 0))
 
 
-def guarded(work: Callable[[], None], result: Path) -> int:
-    """Do the work; what the user gave wrong is written to result as one sentence. Exit code."""
+def end_if_stuck(seconds: float) -> None:
+    """End this process, with every thread's place in its log, unless called again within seconds."""
+    faulthandler.dump_traceback_later(seconds, exit=True)
+
+
+def guarded(work: Callable[[], None], result: Path, folder: Path | None) -> int:
+    """Do the work; what is the user's own fault is written to result as one sentence. Exit code.
+
+    folder holds the user's own model, whose lines are named; None where the model is built in.
+    """
     try:
         work()
     except InputError as error:
-        if rank() == 0:
-            write_whole(result, json.dumps({"refused": str(error)}))
-        return EXIT_REFUSED
+        return _refuse(result, str(error))
+    except MemoryError:
+        return EXIT_OUT_OF_MEMORY
+    except Exception as error:
+        if type(error).__name__ == "ResourceExhaustedError":
+            return EXIT_OUT_OF_MEMORY
+        traceback.print_exc()
+        where = own_line(error, folder)
+        if where is None:
+            raise
+        words = " ".join(str(error).split())
+        # TensorFlow wraps what the user's own code raised: the first words of it are the user's.
+        shown = re.sub(r"^\{\{function_node.*?\}\} ", "", words)[:200]
+        return _refuse(result, f"{where} raised {type(error).__name__}: {shown}")
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     return 0
+
+
+def _refuse(result: Path, words: str) -> int:
+    # Any worker may be the one at fault; whoever writes first is believed.
+    if not result.exists():
+        write_whole(result, json.dumps({"refused": words}))
+    return EXIT_REFUSED
+
+
+def own_line(error: BaseException, folder: Path | None) -> str | None:
+    """The last line of the user's own code in a traceback or in what TensorFlow quotes of one."""
+    if folder is None:
+        return None
+    own = [
+        (frame.filename, frame.lineno or 0, frame.name)
+        for frame in traceback.extract_tb(error.__traceback__)
+        if is_own(frame.filename, folder)
+    ]
+    if not own:
+        quoted = re.findall(r'File "([^"]+)", line (\d+), in (\S+)', str(error))
+        own = [(file, int(line), name) for file, line, name in quoted if is_own(file, folder)]
+    if not own:
+        return None
+    file, line, name = own[-1]
+    return f"{Path(file).name} line {line} ({name})"
+
+
+def is_own(file: str, folder: Path) -> bool:
+    """Whether a source file is the user's: in their folder, and in no library below it."""
+    path = Path(file)
+    ours = any(path.is_relative_to(PACKAGE / part) for part in ("catalog", "profiles", "execution"))
+    return path.is_relative_to(folder) and "site-packages" not in path.parts and not ours
+
+
+def factory_line(model: str) -> str:
+    """Where the user's model is made, for faults that no line raises; the model's name if built in."""
+    if ":" not in model:
+        return model
+    module, name = model.split(":")
+    function = getattr(sys.modules.get(module), name, None)
+    if function is None:
+        return model
+    try:
+        file, line = inspect.getsourcefile(function) or module, inspect.getsourcelines(function)[1]
+    except (OSError, TypeError):
+        return model
+    return f"{Path(file).name} line {line} ({name})"

@@ -14,7 +14,7 @@ from isocost.catalog import Catalog, Offer, load
 from isocost.catalog.files import InputError, seconds
 from isocost.profiles import store
 from isocost.profiles.gang import Gang, free_ports, tf_config
-from isocost.profiles.measure import design, measure
+from isocost.profiles.measure import design, grid, measure
 from isocost.profiles.public import built_in_facts, efficiencies, measurements
 from isocost.profiles.records import Knobs, ProcessSample, Profile
 from isocost.profiles.steady import between_spread, estimate, steady
@@ -164,13 +164,16 @@ def test_more_processes_narrow_the_interval() -> None:
 
 def test_the_design_spans_batches_xla_and_workers(workload: Workload) -> None:
     for batches in ((32,), (1,), (1024,), (16, 32, 64, 128, 256)):
-        settings = design(workload.model_copy(update={"per_device_batch": batches}))
-        plain = {s.per_device_batch for s in settings if s.workers == 1 and not s.knobs.xla}
-        assert len(plain) >= 3
-        assert batches[0] in plain
+        varied = workload.model_copy(update={"per_device_batch": batches})
+        every = grid(varied)
+        assert set(batches) <= {s.per_device_batch for s in every}
+        settings = design(varied, every, 8)
+        assert len(settings) == len(set(settings)) == 8
+        assert len({s.per_device_batch for s in settings}) >= 3
         assert {s.workers for s in settings} == {1, 2}
         assert {s.knobs.xla for s in settings} == {True, False}
-        assert len(settings) == len(set(settings))
+        assert {s.knobs.precision for s in settings} == {"float32", "mixed_bfloat16"}
+        assert sorted(map(repr, design(varied, every, 99))) == sorted(map(repr, every))
 
 
 # The step-time model
@@ -299,7 +302,7 @@ def test_measuring_the_user_s_own_model(tmp_path: Path) -> None:
     for batched in ("", ".batch(16)"):
         workload = read_workload(own_workload(tmp_path, batched=batched))
         found = measure(
-            workload, folder=tmp_path, max_seconds=1, usd_h=0.5, settings=design(workload)[:1]
+            workload, folder=tmp_path, max_seconds=1, usd_h=0.5, settings=grid(workload)[:1]
         )
         (one,) = found.measurements
         assert found.data == "own_model:make"
@@ -324,4 +327,4 @@ def test_a_workload_at_fault_is_named_in_a_sentence(
 ) -> None:
     workload = read_workload(own_workload(tmp_path, function))
     with pytest.raises(InputError, match=words):
-        measure(workload, folder=tmp_path, max_seconds=1, settings=design(workload)[:1])
+        measure(workload, folder=tmp_path, max_seconds=1, settings=grid(workload)[:1])
