@@ -76,9 +76,7 @@ def main() -> int:
     die_with_parent()
     wish = StopWish()
     spec = WorkSpec.read(spec_path)
-    return guarded(
-        lambda: work(spec, result_path, wish), result_path, Path(spec.model_folder)
-    )
+    return guarded(lambda: work(spec, result_path, wish), result_path, Path(spec.model_folder))
 
 
 def work(spec: WorkSpec, result: Path, stop_wish: StopWish) -> None:

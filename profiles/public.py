@@ -8,7 +8,6 @@ from functools import lru_cache
 from importlib.resources import files
 
 import numpy as np
-from scipy.optimize import nnls
 
 from ..catalog import Accelerator
 from .records import Precision
@@ -39,7 +38,7 @@ class PublicMeasurement:
 
 @dataclass(frozen=True, slots=True)
 class Efficiency:
-    """Share of a data sheet's rate that training reaches; spread: of ln(predicted / measured)."""
+    """Share of a data sheet's rate that training reaches; spread: of its logarithm over rows."""
 
     share: float
     spread: float
@@ -97,36 +96,28 @@ def peak_flops(accelerator: Accelerator, precision: Precision) -> float | None:
     return None if teraflops is None else teraflops * 1e12
 
 
+def utilisation(row: PublicMeasurement, peak: float) -> float:
+    """Share of the data sheet's rate that one measurement reached: F * rate / P."""
+    return row.samples_per_s_per_device * row.train_flops_per_sample / peak
+
+
 def efficiencies(
-    accelerators: Mapping[str, Accelerator],
+    accelerators: Mapping[str, Accelerator], without_model: str | None = None
 ) -> dict[tuple[str, Precision], Efficiency]:
     """Efficiency of each accelerator and precision with public measurements.
 
-    Fits T = a_model + b F / (share P) by non-negative least squares on relative error, a_model the
-    step cost of each model and input size, F the FLOPs of a sample, P the data sheet's rate.
+    The share is the geometric middle of the utilisations of its rows; the spread is that of models
+    about it, which is what another model will show. without_model: leave one out, for a test.
     """
     groups: dict[tuple[str, Precision], list[PublicMeasurement]] = {}
     for row in measurements():
-        groups.setdefault((row.accelerator, row.precision), []).append(row)
+        if row.model != without_model:
+            groups.setdefault((row.accelerator, row.precision), []).append(row)
     found = {}
     for (name, precision), rows in groups.items():
         peak = peak_flops(accelerators[name], precision) if name in accelerators else None
         if peak is not None:
-            found[name, precision] = _efficiency(rows, peak)
+            logs = np.log([utilisation(row, peak) for row in rows])
+            spread = float(logs.std(ddof=1)) if len(logs) > 2 else math.inf
+            found[name, precision] = Efficiency(float(np.exp(np.median(logs))), spread, len(rows))
     return found
-
-
-def _efficiency(rows: list[PublicMeasurement], peak: float) -> Efficiency:
-    models = sorted({(row.model, row.pixels) for row in rows})
-    step = np.array([row.step_s for row in rows])
-    ideal = np.array([row.per_device_batch * row.train_flops_per_sample / peak for row in rows])
-    constants = np.array([[(row.model, row.pixels) == model for model in models] for row in rows])
-    # A step cost is told from the slope only by a second batch of the same model.
-    seen = constants[:, constants.sum(axis=0) > 1]
-    relative = np.column_stack([seen, ideal]) / step[:, None]
-    solution, _ = nnls(relative, np.ones(len(rows)))
-    slope = max(float(solution[-1]), 1e-3)
-    predicted = np.column_stack([seen, ideal]) @ np.append(solution[:-1], slope)
-    residuals = np.log(predicted / step)
-    spread = float(np.sqrt(np.mean(residuals**2))) if len(rows) > 1 else math.inf
-    return Efficiency(1 / slope, spread, len(rows))

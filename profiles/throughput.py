@@ -43,12 +43,17 @@ class Basis(IntEnum):
         return self.name.lower()
 
 
+PRECISIONS: tuple[Precision, ...] = ("float32", "mixed_float16", "mixed_bfloat16")
+
 # Spreads (log-standard-deviations) and constants that no measurement of ours replaces yet.
 FIT_SIGMA = 0.06  # interpolation between batches; CIFAR CNN, leave one batch out, 2026-11
 EXTRAPOLATION_SIGMA = 0.10  # for every doubling beyond the measured batches
-STEP_COST_S = 2.5e-3  # without a profile: the CIFAR CNN's on two cores and on a V100 alike
+STEP_COST_S = (
+    6e-3  # without a profile: CIFAR CNN 2.5 ms, ResNet-50 20 to 60 ms (PROFET, V100 and T4)
+)
 STEP_COST_SIGMA = 0.5  # of a step cost taken to another device
-EFFICIENCY_SIGMA = 0.35  # of another model on a calibrated accelerator, at least
+UNKNOWN_STEP_COST_SIGMA = 2.0  # of one that was never measured: networks of 10 to 500 operations
+EFFICIENCY_SIGMA = 0.5  # of another model on a calibrated accelerator, at least; see tests
 TRAFFIC_SHARE = 0.7  # of counted bytes that reach memory; ResNet-50 in float16 on an A100: 0.8
 CPU_FLOPS_PER_CORE = 100e9  # without a profile; AVX2 reaches 50 to 150 GFLOP/s on convolutions
 CPU_SIGMA = 0.45  # one provider's vCPU against another's
@@ -148,6 +153,7 @@ class StepTimeModel:
 
     facts: ModelFacts
     step_cost_s: float
+    step_cost_sigma: float
     sample_s: float | None  # on one core of the profiled machine; None without a profile
     profiled_cores: float
     curves: Mapping[Knobs, _Curve]
@@ -174,14 +180,12 @@ class StepTimeModel:
         return cls(
             facts=facts,
             step_cost_s=step_cost,
+            step_cost_sigma=STEP_COST_SIGMA if plain else UNKNOWN_STEP_COST_SIGMA,
             sample_s=None if slope is None else slope * cores**CPU_SCALING,
             profiled_cores=cores,
             curves=curves,
             efficiency=known,
-            pooled={
-                precision: _pool(known, precision)
-                for precision in ("float32", "mixed_float16", "mixed_bfloat16")
-            },
+            pooled={precision: pool(known, precision) for precision in PRECISIONS},
         )
 
     def local_knobs(self) -> tuple[Knobs, ...]:
@@ -246,11 +250,13 @@ class StepTimeModel:
                     continue
                 compute, compute_sigma = self._cpu(fleet.vcpus[rows], batch)
             else:
-                peak = peak_flops(sheet, knobs.precision) or _any_peak(sheet)
-                if peak is None:
+                # A TPU multiplies in bfloat16 whatever the variables' precision.
+                precision = "mixed_bfloat16" if sheet.kind == "tpu" else knobs.precision
+                peak = peak_flops(sheet, precision)
+                if peak is None or (sheet.kind == "tpu" and knobs.precision == "mixed_float16"):
                     continue
-                reached = self.efficiency.get((sheet.name, knobs.precision))
-                share = reached or self.pooled[knobs.precision]
+                reached = self.efficiency.get((sheet.name, precision))
+                share = reached or self.pooled[precision]
                 flops_s = self.facts.flops_per_sample / (share.share * peak)
                 width = fleet.bandwidth_gb_s[rows] * 1e9
                 # Half-precision tensors take half the bytes.
@@ -264,7 +270,7 @@ class StepTimeModel:
                 if reached is None:
                     spread = math.hypot(spread, EFFICIENCY_SIGMA)
                 compute_sigma = (
-                    np.hypot(STEP_COST_SIGMA * self.step_cost_s, spread * device) / compute
+                    np.hypot(self.step_cost_sigma * self.step_cost_s, spread * device) / compute
                 )
             exchange, exchange_sigma = self._exchange(fleet, rows, sheet.kind, nodes)
             total = compute + exchange
@@ -296,13 +302,6 @@ class StepTimeModel:
         between = size / width * 2 * (nodes - 1) / nodes + hop * math.log2(nodes)
         unknown = np.where(fleet.network_known[rows], 0.0, 0.5)
         return within + between, np.hypot(COMMUNICATION_SIGMA, unknown)
-
-
-def _any_peak(sheet: Accelerator) -> float | None:
-    """A rate for float32 on devices whose sheet states only the matrix units' rate (TPU)."""
-    if sheet.kind == "tpu" and sheet.bf16_tflops is not None:
-        return sheet.bf16_tflops * 1e12
-    return None
 
 
 def _curves(profile: Profile) -> dict[Knobs, _Curve]:
@@ -339,7 +338,7 @@ def _line(curve: _Curve) -> tuple[float, float]:
     return max(float(cost), 1e-5), max(float(slope), 1e-9)
 
 
-def _pool(known: Mapping[tuple[str, Precision], Efficiency], precision: Precision) -> Efficiency:
+def pool(known: Mapping[tuple[str, Precision], Efficiency], precision: Precision) -> Efficiency:
     """The middle efficiency of all calibrated accelerators at a precision."""
     same = [found for (_, each), found in known.items() if each == precision]
     same = same or list(known.values())

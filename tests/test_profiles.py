@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,12 +14,21 @@ from hypothesis import strategies as st
 from isocost.catalog import Catalog, Offer, load
 from isocost.catalog.files import InputError, seconds
 from isocost.profiles import store
+from isocost.profiles.effects import predict as predict_settings
+from isocost.profiles.effects import v_optimal
 from isocost.profiles.gang import Gang, free_ports, tf_config
 from isocost.profiles.measure import design, grid, measure
 from isocost.profiles.public import built_in_facts, efficiencies, measurements
-from isocost.profiles.records import Knobs, ProcessSample, Profile
+from isocost.profiles.records import Knobs, ProcessSample, Profile, Setting
 from isocost.profiles.steady import between_spread, estimate, steady
-from isocost.profiles.throughput import Basis, Fleet, StepTimeModel, interval
+from isocost.profiles.throughput import (
+    PRECISIONS,
+    Basis,
+    Fleet,
+    StepTimeModel,
+    interval,
+    pool,
+)
 from isocost.profiles.workload import Workload, read_workload
 
 from .conftest import EXAMPLE
@@ -33,14 +43,58 @@ def make():
     return model, tf.data.Dataset.from_tensor_slices((x, x.sum(1, keepdims=True))){batched}
 
 def broken():
-    raise RuntimeError("the user's own mistake")
+    raise RuntimeError("the user's own mistake")  # line 11
 
 def uncompiled():
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]), make()[1]
 
-def short():
+def short():  # line 16
     model, data = make()
     return model, data.take(3)
+
+def nan():  # line 20
+    model, data = make()
+    return model, data.map(lambda x, y: (x, y * float("nan")))
+
+def generated(samples):
+    spec = (tf.TensorSpec((4,)), tf.TensorSpec((1,)))
+    return make()[0], tf.data.Dataset.from_generator(samples, output_signature=spec)
+
+def raising():
+    def samples():
+        for i in range(10**9):
+            if i == 20000:
+                raise ValueError("sample 20000 is broken")  # line 32
+            yield np.ones(4, "float32"), np.ones(1, "float32")
+    return generated(samples)
+
+def hanging():
+    import time
+    def samples():
+        for i in range(10**9):
+            if i == 20000:
+                time.sleep(3600)  # line 41
+            yield np.ones(4, "float32"), np.ones(1, "float32")
+    return generated(samples)
+
+def leaking():
+    kept = []
+    def samples():
+        for i in range(10**9):
+            kept.append(np.ones(1_000))  # line 49
+            yield np.ones(4, "float32"), np.ones(1, "float32")
+    return generated(samples)
+
+class Picky(keras.layers.Layer):
+    def call(self, x):
+        if x.shape[0] == 16:
+            raise RuntimeError("sixteen")
+        return x
+
+def picky():
+    model = keras.Sequential([keras.Input((4,)), Picky(), keras.layers.Dense(1)])
+    model.compile(optimizer="sgd", loss="mse")
+    return model, make()[1]
 """
 OWN = """
 schema: isocost/workload/v1
@@ -234,29 +288,53 @@ def test_more_nodes_never_scale_better_than_linearly(catalog: Catalog) -> None:
         assert (more[np.isfinite(more)] >= fewer[np.isfinite(more)]).all()
 
 
-def test_transferred_predictions_hold_the_public_measurements(catalog: Catalog) -> None:
-    """Each public ResNet-50 figure at 224 pixels falls where the 90 % interval says, mostly."""
-    facts = built_in_facts()["resnet50"]
-    model = StepTimeModel.of(facts, None, catalog.accelerators)
-    fleet = Fleet.of(catalog)
-    held, tried = 0, 0
-    for row in measurements():
-        places = np.flatnonzero((fleet.accelerator == row.accelerator) & (fleet.devices == 1))
-        if (row.model, row.pixels) != ("resnet50", 224) or not len(places) or row.devices > 1:
-            continue
-        knobs = Knobs(strategy="one_device", precision=row.precision)
-        found = model.predict(fleet, catalog.accelerators, 1, row.per_device_batch, knobs)
-        low, high = interval(float(found.step_s[places[0]]), float(found.sigma[places[0]]))
-        held += low <= row.step_s <= high
-        tried += 1
-    assert tried >= 15
-    assert held / tried >= 0.8
+def test_transferred_intervals_hold_every_public_measurement_of_a_model_left_out(
+    catalog: Catalog,
+) -> None:
+    """Calibrated without a model, its 90 % intervals hold 85 to 95 % of that model's figures."""
+    fleet, held, tried = Fleet.of(catalog), 0, 0
+    for name in sorted({row.model for row in measurements()}):
+        known = efficiencies(catalog.accelerators, without_model=name)
+        for row in measurements():
+            places = np.flatnonzero((fleet.accelerator == row.accelerator) & (fleet.devices == 1))
+            if row.model != name or row.devices > 1 or not len(places):
+                continue
+            # The table does not say how many bytes these models move.
+            facts = built_in_facts()["resnet50"].model_copy(
+                update={"flops_per_sample": row.train_flops_per_sample, "bytes_per_sample": 1.0}
+            )
+            model = replace(
+                StepTimeModel.of(facts, None, catalog.accelerators),
+                efficiency=known,
+                pooled={p: pool(known, p) for p in PRECISIONS},
+            )
+            knobs = Knobs(strategy="one_device", precision=row.precision)
+            found = model.predict(fleet, catalog.accelerators, 1, row.per_device_batch, knobs)
+            step = float(found.step_s[places[0]])
+            if math.isfinite(step):
+                low, high = interval(step, float(found.sigma[places[0]]))
+                held += low <= row.step_s <= high
+                tried += 1
+    assert tried > 100
+    assert 0.85 <= held / tried <= 0.97
 
 
 def test_calibrated_efficiencies_are_plausible(catalog: Catalog) -> None:
     found = efficiencies(catalog.accelerators)
     assert len(found) >= 8
-    assert all(0.01 < one.share < 3 for one in found.values())
+    assert all(0.01 < one.share < 1.5 for one in found.values())
+
+
+def test_lower_precision_is_never_slower_on_the_same_device(catalog: Catalog) -> None:
+    model = StepTimeModel.of(built_in_facts()["resnet50"], None, catalog.accelerators)
+    fleet = Fleet.of(catalog)
+    single, half = (
+        model.predict(fleet, catalog.accelerators, 1, 64, Knobs(precision=precision)).step_s
+        for precision in ("float32", "mixed_bfloat16")
+    )
+    tpu = fleet.kind == "tpu"
+    assert np.isfinite(single[tpu]).all()
+    assert (half[tpu] <= single[tpu]).all()
 
 
 # Where profiles lie
@@ -316,15 +394,86 @@ def test_measuring_the_user_s_own_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        ("broken", "the user's own mistake"),
+        ("broken", r"own_model.py line 11 \(broken\) raised RuntimeError: the user's own mistake"),
         ("uncompiled", "not compiled"),
-        ("short", "fewer samples than one batch"),
+        ("short", r"own_model.py line 16 \(short\) has fewer samples than one batch"),
         ("missing", "has no function missing"),
+        ("nan", r"not a number at step 2; .* own_model.py line 20 \(nan\)"),
+        ("raising", r"own_model.py line 32 \(samples\) raised .*sample 20000 is broken"),
+        ("hanging", r"hangs in own_model.py line 41 \(samples\)"),
+        ("leaking", r"own_model.py line 49 keeps .* MB of memory with every step"),
     ],
 )
-def test_a_workload_at_fault_is_named_in_a_sentence(
+def test_a_workload_at_fault_is_named_by_its_own_line(
     function: str, words: str, tmp_path: Path
 ) -> None:
     workload = read_workload(own_workload(tmp_path, function))
+    if function == "leaking":
+        workload = workload.model_copy(update={"samples_per_epoch": 100_000_000})
     with pytest.raises(InputError, match=words):
-        measure(workload, folder=tmp_path, max_seconds=1, settings=grid(workload)[:1])
+        measure(
+            workload,
+            folder=tmp_path,
+            max_seconds=1,
+            settings=grid(workload)[:1],
+            step_seconds=2.0,
+            stuck_s=15.0,
+        )
+
+
+@pytest.mark.slow
+def test_one_setting_at_fault_leaves_the_others_and_a_second_call_goes_on(tmp_path: Path) -> None:
+    workload = read_workload(own_workload(tmp_path, "picky"))
+    settings = [
+        setting
+        for setting in grid(workload)
+        if setting.workers == 1 and not setting.knobs.xla and setting.knobs.precision == "float32"
+    ]
+    kept: list[Profile] = []
+
+    def profiled(max_seconds: float, known: Profile | None) -> Profile:
+        return measure(
+            workload,
+            folder=tmp_path,
+            max_seconds=max_seconds,
+            settings=settings,
+            half_width=1.0,
+            known=known,
+            step_seconds=0.3,
+            keep=kept.append,
+        )
+
+    found = profiled(1, None)
+    assert [one.setting.per_device_batch for one in found.failures] == [16]
+    assert "own_model.py line" in found.failures[0].reason
+    assert {one.setting.per_device_batch for one in found.measurements} == {8, 32}
+    assert [len(one.measurements) for one in kept] == [1, 2]
+    again = profiled(60, found)
+    assert [len(one.processes) for one in again.measurements] == [2, 2]
+    assert again.measurements[0].processes[0] == found.measurements[0].processes[0]
+    assert profiled(60, again).measurements == again.measurements  # nothing is left to do
+
+
+def test_effects_predict_what_was_left_out() -> None:
+    rng = np.random.default_rng(3)
+    every = grid(read_workload(EXAMPLE))
+    held = total = 0
+    for _ in range(40):
+        mood = rng.normal(0, 0.2, 4).tolist()
+        truth = {setting: _synthetic(setting, mood) for setting in every}
+        chosen = v_optimal(every, 10, [1.0] * len(every))
+        seen = {s: (truth[s] * math.exp(rng.normal(0, 0.05)), 1) for s in chosen}
+        wanted = [s for s in every if s not in seen]
+        for setting, step in zip(wanted, predict_settings(seen, wanted, 0.05, 30), strict=True):
+            held += step.ci95[0] <= truth[setting] <= step.ci95[1]
+            total += 1
+    assert 0.85 < held / total <= 1
+
+
+def _synthetic(setting: Setting, mood: list[float]) -> float:
+    size = math.log(setting.per_device_batch / 64)
+    xla, half = float(setting.knobs.xla), float(setting.knobs.precision != "float32")
+    several = float(setting.workers > 1)
+    effect = 0.8 * size + 0.7 * xla - 0.1 * half + 0.8 * several
+    twists = mood[0] * xla * size / 2 + mood[1] * half * xla + mood[2] * several * xla
+    return 0.01 * math.exp(effect + twists + mood[3] * half)
