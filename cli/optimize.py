@@ -42,6 +42,7 @@ def optimize(
     from ..catalog import load, this_machine
     from ..optimizer.optimize import Job
     from ..optimizer.optimize import optimize as solve
+    from ..profiles.measure import this_host
     from ..profiles.workload import read_workload
     from .output import only_ours_on_stdout, print_json
 
@@ -55,6 +56,7 @@ def optimize(
                 path.resolve().parent,
                 found[1] if found else None,
                 found[0].resolve() if found else None,
+                profiled_here=found is None or found[1].host == this_host(),
             )
         )
     catalog = load()

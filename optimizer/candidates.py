@@ -18,6 +18,7 @@ from ..profiles.workload import ModelFacts, Workload
 from .reliability import (
     expected_losses,
     gang_delay,
+    hazard_integral,
     lognormal_quantile,
     wall_time,
 )
@@ -26,13 +27,15 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 PURCHASES = tuple(Purchase)
-QUADRATURE = (0.1, 0.3, 0.5, 0.7, 0.9)  # quantiles over which billed time is averaged
+QUADRATURE = tuple((i + 0.5) / 20 for i in range(20))  # quantiles averaged for the mean bill
+ALWAYS_CONSIDERED_NODES = 8  # so that a tighter max_nodes does not move the losses' scale
 CHECKPOINTS_KEPT = 3
 CHECKPOINT_BYTES_PER_S = (
     130e6  # slowest write seen of tf.train.Checkpoint on a shared disk, 2026-11
 )
 HOURS_PER_MONTH = 730.0
 FIXED_POINT_ROUNDS = 4
+FORMING_ROUNDS = 2  # more overshoot: later losses' waits overlap with the first one's
 LONGEST_SPAN_H = 1e5
 
 
@@ -63,6 +66,7 @@ class Candidates:
     egress_usd: Floats
     cost_p50_usd: Floats
     cost_p90_usd: Floats
+    cancel_usd: Floats  # paid and not used if the job ends half-way
 
     def __len__(self) -> int:
         return len(self.offer)
@@ -148,7 +152,8 @@ def _settings(
         for batch in workload.per_device_batch
     ]
     rented = ~fleet.local
-    for nodes in node_counts(workload.constraints.max_nodes):
+    most = max(ALWAYS_CONSIDERED_NODES, workload.constraints.max_nodes)
+    for nodes in node_counts(most):
         for kind in np.unique(fleet.kind[rented]).tolist():
             for several in (False, True):
                 rows = np.flatnonzero(
@@ -229,7 +234,9 @@ def _times(
         mtti = 1 / _losses_per_s(catalog, providers, nodes, spot, span)
         wall = wall_time(work, columns["step_sigma"], mtti, wait, wait_var, stalls, nodes)
         span = wall.mean_s
-    mean, variance = wall.mean_s + ready, wall.variance_s2 + ready_var
+    forming, forming_var = _forming_losses(catalog, providers, nodes, spot, ready, wait, wait_var)
+    mean = wall.mean_s + ready + forming
+    variance = wall.variance_s2 + ready_var + forming_var
     return {
         "work_s": work,
         "checkpoint_interval_s": wall.interval_s,
@@ -240,6 +247,34 @@ def _times(
         "time_p90_s": lognormal_quantile(mean, variance, 0.9),
         "time_variance": variance,
     }
+
+
+def _forming_losses(
+    catalog: Catalog,
+    providers: NDArray[Any],
+    nodes: Ints,
+    spot: NDArray[np.bool_],
+    ready_s: Floats,
+    wait_s: Floats,
+    wait_variance_s2: Floats,
+) -> tuple[Floats, Floats]:
+    """Mean and variance of what machines lost while the gang still forms add to its start.
+
+    The early ones already age, at their highest hazard, while the slowest is awaited: n H(t)
+    losses within t, the slowest's delay beyond one's own; each adds a wait, in which more are lost.
+    """
+    added = np.zeros(len(nodes))
+    chance = np.zeros(len(nodes))
+    for _ in range(FORMING_ROUNDS):
+        for provider in np.unique(providers).tolist():
+            known = catalog.facts(provider)
+            here = (providers == provider) & spot & (nodes > 1)
+            alone = gang_delay(known.provisioning, 1)[0]
+            exposed_h = np.maximum(ready_s[here] - alone, 0.0) / 3600 + added[here] / 3600
+            lost = nodes[here] * hazard_integral(known.spot_hazard, exposed_h)
+            chance[here] = -np.expm1(-lost)
+            added[here] = np.minimum(lost, nodes[here]) * wait_s[here] * chance[here]
+    return added, chance * (wait_variance_s2 + wait_s**2)
 
 
 def _losses_per_s(
@@ -275,10 +310,10 @@ def _costs(
             charged[rows] = np.maximum(rule.minimum_s, started)
         return charged
 
-    at = {q: billed(lognormal_quantile(mean, variance, q)) for q in QUADRATURE}
-    # The five quantiles' mean misses the tail: scale it by what it misses of the time itself.
-    plain = np.mean([lognormal_quantile(mean, variance, q) for q in QUADRATURE], axis=0)
-    compute = rate_usd_s * np.mean(list(at.values()), axis=0) * (mean / plain)
+    def at(probability: float) -> Floats:
+        return billed(lognormal_quantile(mean, variance, probability))
+
+    compute = rate_usd_s * np.mean([at(probability) for probability in QUADRATURE], axis=0)
     # While a lost spot machine's place is empty, nobody is paid for it.
     unpaid = columns["idle_s"] * columns["price_usd_h"] / 3600
     compute = np.maximum(compute - unpaid, rate_usd_s * columns["work_s"])
@@ -292,8 +327,9 @@ def _costs(
         "compute_usd": compute,
         "storage_usd": storage,
         "egress_usd": egress,
-        "cost_p50_usd": rate_usd_s * at[0.5] + other,
-        "cost_p90_usd": rate_usd_s * at[0.9] + other,
+        "cost_p50_usd": rate_usd_s * at(0.5) + other,
+        "cost_p90_usd": rate_usd_s * at(0.9) + other,
+        "cancel_usd": rate_usd_s * (billed(mean / 2) - mean / 2),
     }
 
 

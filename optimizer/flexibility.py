@@ -63,11 +63,22 @@ class _Answer:
 
 
 def _worth(answer: _Answer, v: Floats) -> Floats:
-    return answer.usd + v * answer.seconds
+    known = np.isfinite(answer.usd)
+    return np.where(
+        known, np.where(known, answer.usd, 0) + v * np.where(known, answer.seconds, 0), np.inf
+    )
 
 
-def score(candidates: Candidates, catalog: Catalog) -> Flexibility:
-    """F of every candidate against all candidates of the same job; no feasible action scores 1."""
+def score(
+    candidates: Candidates, catalog: Catalog, feasible: NDArray[np.bool_] | None = None
+) -> Flexibility:
+    """F of every candidate; no feasible action scores 1.
+
+    feasible: the candidates one may go on with elsewhere; all of them by default. F is relative
+    to the candidate's own plan: one that is worse than another in everything has little to regret.
+    """
+    if feasible is None:
+        feasible = np.ones(len(candidates), bool)
     offers = catalog.offers
     provider = offers["provider"].to_numpy().astype(np.str_)[candidates.offer]
     region = offers["region"].to_numpy().astype(np.str_)[candidates.offer]
@@ -75,15 +86,16 @@ def score(candidates: Candidates, catalog: Catalog) -> Flexibility:
     place = np.char.add(np.char.add(provider, ":"), region)
     cost, time = candidates.cost_mean_usd, candidates.time_mean_s
     v = cost / np.maximum(time, 1e-9)
+    # Where nothing is paid, an hour is worth what it is worth to the others.
+    v = np.where(v > 0, v, float(np.median(v[v > 0])) if (v > 0).any() else 1.0)
     restart = np.maximum(time - candidates.work_s, 0.0)
-    nowhere = _Answer(np.full(len(cost), np.inf), np.full(len(cost), np.inf))
 
     def stay(rho: float, price: float = 1.0) -> _Answer:
         compute = candidates.compute_usd
         return _Answer((price * rho - DONE) * compute, (rho - DONE) * candidates.work_s)
 
     def move(rho: float, excluded: NDArray[np.str_]) -> _Answer:
-        there = _Moves(candidates, rho, restart)
+        there = _Moves(candidates, rho, restart, feasible)
         usd, seconds = there.best(excluded, v)
         return _Answer(usd - DONE * candidates.compute_usd, seconds - DONE * candidates.work_s)
 
@@ -100,16 +112,15 @@ def score(candidates: Candidates, catalog: Catalog) -> Flexibility:
         "grow": stay(rest + 1).better(anywhere(rest + 1), v),
         "lose_zone": other_zone.better(move(rest, place), v),
         "leave": move(rest, provider),
-        # Rented by the billing granularity, nothing is left to pay once the job is cancelled.
-        "cancel": _Answer(np.zeros(len(cost)), np.zeros(len(cost))),
+        "cancel": _Answer(candidates.cancel_usd, np.zeros(len(cost))),
         "price": _Answer(np.where(owned, 0.0, stay(rest, 1.5).usd), np.zeros(len(cost))).better(
-            _elsewhere_dearer(candidates, rest, restart, provider, v), v
+            move(rest, provider),
+            v,  # whose prices did not rise
         ),
     }
     scale = np.maximum(cost + v * time, 1e-12)
     scores, usd, hours = {}, {}, {}
     for name, answer in answers.items():
-        answer = answer.better(nowhere, v)
         regret = np.maximum(_worth(answer, v), 0) / scale
         scores[name] = np.minimum(1.0, np.where(np.isfinite(regret), regret, 1.0))
         usd[name] = np.where(np.isfinite(answer.usd), answer.usd, np.nan)
@@ -120,18 +131,17 @@ def score(candidates: Candidates, catalog: Catalog) -> Flexibility:
     return Flexibility(total, scores, usd, hours)
 
 
-def _elsewhere_dearer(
-    candidates: Candidates, rho: float, restart: Floats, provider: NDArray[np.str_], v: Floats
-) -> _Answer:
-    """Going on at another provider, whose prices did not rise."""
-    usd, seconds = _Moves(candidates, rho, restart).best(provider, v)
-    return _Answer(usd - DONE * candidates.compute_usd, seconds - DONE * candidates.work_s)
-
-
 class _Moves:
     """Where the rest of the work could go: cost and time of every candidate for it."""
 
-    def __init__(self, candidates: Candidates, rho: float, restart: Floats) -> None:
+    def __init__(
+        self,
+        candidates: Candidates,
+        rho: float,
+        restart: Floats,
+        feasible: NDArray[np.bool_],
+    ) -> None:
+        self._feasible = feasible
         starting = restart / 3600 * candidates.nodes * candidates.price_usd_h
         self._usd = rho * candidates.compute_usd + candidates.egress_usd + starting
         self._seconds = rho * candidates.work_s + restart
@@ -141,7 +151,7 @@ class _Moves:
         groups, member = np.unique(excluded, return_inverse=True)
         hulls = []
         for group in range(len(groups)):
-            rows = np.flatnonzero(member == group)
+            rows = np.flatnonzero((member == group) & self._feasible)
             hulls.append(rows[lower_hull(self._usd[rows], self._seconds[rows])])
         usd, seconds = np.full(len(v), np.inf), np.full(len(v), np.inf)
         for group, name in enumerate(groups.tolist()):

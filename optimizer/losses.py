@@ -27,11 +27,20 @@ class LossColumns:
 
 
 def losses(
-    time_p90_s: Floats, cost_usd: Floats, flexibility: Floats, weights: Weights
+    time_p90_s: Floats,
+    cost_usd: Floats,
+    flexibility: Floats,
+    weights: Weights,
+    unrestricted: Floats | None = None,
 ) -> LossColumns:
-    """Normalise over the Pareto set and weigh; a quantity that the set holds constant counts 0."""
+    """Normalise over the Pareto set and weigh; a quantity that the set holds constant counts 0.
+
+    unrestricted: F with every answer allowed, which settles the Pareto set, so that no constraint
+    moves the scale; flexibility itself by default.
+    """
     w = weights.normalised()
-    points = np.column_stack([time_p90_s, cost_usd, flexibility])
+    scale_of = flexibility if unrestricted is None else unrestricted
+    points = np.column_stack([time_p90_s, cost_usd, scale_of])
     efficient = front(points)
     performance, cost = (_between(points[:, i], points[efficient, i]) for i in (0, 1))
     total = w.alpha * performance + w.beta * cost + w.gamma * flexibility

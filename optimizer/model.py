@@ -13,6 +13,13 @@ Floats = NDArray[np.float64]
 # HiGHS's tolerances are absolute, 1e-6 and 1e-7: in these units they are below 1e-12 of L.
 SCALE = 1e6
 
+# Only a proven optimum is called one: a time limit leaves at most a solution.
+STATUS = {
+    pulp.LpSolutionOptimal: "optimal",
+    pulp.LpSolutionInfeasible: "infeasible",
+    pulp.LpSolutionIntegerFeasible: "not proven",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -65,12 +72,13 @@ def choose(jobs: Sequence[Column], limits: Mapping[str, float]) -> Solution:
     for resource, limit in limits.items():
         used = pulp.LpAffineExpression(
             [
-                (variable, float(use))
+                (variable, float(use) / max(abs(limit), 1e-12))
                 for row, job in zip(x, jobs, strict=True)
                 for variable, use in zip(row, job.use[resource], strict=True)
             ]
         )
-        model.addConstraint(used <= limit, f"within_{resource}")
+        # In shares of the limit, so that the solver's absolute tolerance is relative to it.
+        model.addConstraint(used <= (1.0 if limit > 0 else 0.0), f"within_{resource}")
     built = time.perf_counter()
     model.solve(pulp.HiGHS(msg=False, gapRel=0.0, gapAbs=0.0, threads=1))
     solved = time.perf_counter()
@@ -83,7 +91,7 @@ def choose(jobs: Sequence[Column], limits: Mapping[str, float]) -> Solution:
     )
     return Solution(
         chosen=chosen,
-        status="optimal" if optimal else "infeasible",
+        status=STATUS.get(model.sol_status, "not solved"),
         gap=_gap(model, jobs, chosen),
         columns=sum(len(row) for row in x),
         build_s=built - start,

@@ -42,16 +42,21 @@ from .plan import (
 from .reliability import lognormal_quantile
 
 RUNNERS_UP = 5
+FRONTIER = 200  # points of the Pareto front that a plan keeps; all of them are stated and solved
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be planned: a workload, where its files are, and its profile if there is one."""
+    """What is to be planned: a workload, where its files are, and its profile if there is one.
+
+    profiled_here: this machine measured it; otherwise its figures are transferred here as well.
+    """
 
     workload: Workload
     folder: Path
     profile: Profile | None = None
     profile_path: Path | None = None
+    profiled_here: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class Priced:
     job: Job
     facts: ModelFacts
     catalog: Catalog
+    weights: Weights
     candidates: Candidates
     flexibility: Flexibility
     losses: LossColumns
@@ -114,9 +120,11 @@ def optimize(
     # Each job's own budget is a filter; only jobs with a common one would share a resource here.
     solution = choose(stated, {})
     if solution.chosen is None:
-        raise Infeasible("no combination of candidates keeps every shared limit")
+        raise Infeasible(
+            f"no combination of candidates keeps every shared limit ({solution.status})"
+        )
     planned = [
-        _planned_job(one, _tie_broken(one, rows, int(rows[k])))
+        _planned_job(one, rows, _tie_broken(one, rows, int(rows[k])))
         for one, rows, k in zip(priced, survivors, solution.chosen, strict=True)
     ]
     dates = whole.offers.filter(pl.col("provider") != "local")["price_date"]
@@ -141,13 +149,16 @@ def price(job: Job, catalog: Catalog, weights: Weights, offers: Catalog | None =
     """All candidates of one job with times, costs, flexibility and losses."""
     facts = model_facts(job)
     _check_names(job.workload, catalog)
-    model = StepTimeModel.of(facts, job.profile, catalog.accelerators)
-    found = columns.generate(job.workload, facts, catalog, model, job.profile)
-    flexible = score(found, catalog)
-    scored = losses(found.time_p90_s, found.cost_mean_usd, flexible.total, weights)
+    _check_location(job.workload, catalog)
+    model = StepTimeModel.of(
+        facts, job.profile, catalog.accelerators, profiled_here=job.profiled_here
+    )
+    found = columns.generate(
+        job.workload, facts, catalog, model, job.profile if job.profiled_here else None
+    )
     table = catalog.offers[found.offer]
     wishes = job.workload.constraints
-    permitted = np.ones(len(found), bool)
+    permitted = found.nodes <= wishes.max_nodes
     for name, wanted in (
         ("provider", wishes.providers),
         ("region", wishes.regions),
@@ -170,10 +181,17 @@ def price(job: Job, catalog: Catalog, weights: Weights, offers: Catalog | None =
             .fill_null(False)
             .to_numpy()
         )
+    # P and C are on the scale of all candidates; F counts only answers that the wishes permit.
+    unrestricted = score(found, catalog)
+    flexible = unrestricted if permitted.all() else score(found, catalog, permitted)
+    scored = losses(
+        found.time_p90_s, found.cost_mean_usd, flexible.total, weights, unrestricted.total
+    )
     return Priced(
         job=job,
         facts=facts,
         catalog=catalog,
+        weights=weights,
         candidates=found,
         flexibility=flexible,
         losses=scored,
@@ -211,6 +229,19 @@ def _check_names(workload: Workload, catalog: Catalog) -> None:
                 raise InputError(
                     f"{workload.name}: no offer has the {word} '{name}'{did_you_mean(name, known)}"
                 )
+
+
+def _check_location(workload: Workload, catalog: Catalog) -> None:
+    """Data at a misspelt place would be priced as far away."""
+    if workload.data.location is None:
+        return
+    places = catalog.offers.select("provider", "region").unique()
+    known = [f"{provider}:{region}" for provider, region in places.iter_rows()]
+    if workload.data.location not in known:
+        raise InputError(
+            f"{workload.name}: no offer is at the data's location "
+            f"'{workload.data.location}'{did_you_mean(workload.data.location, known)}"
+        )
 
 
 def _in_time(workload: Workload, found: Candidates) -> NDArray[np.bool_]:
@@ -290,16 +321,26 @@ def _up_to_cents(dollars: float) -> str:
     return f"{math.ceil(dollars * 10**digits) / 10**digits:.{digits}f}"
 
 
-def _planned_job(one: Priced, chosen: int) -> PlannedJob:
+def _evenly(rows: NDArray[np.intp], chosen: int) -> NDArray[np.intp]:
+    """At most FRONTIER of the rows, evenly spread, with both ends and the chosen one."""
+    if len(rows) <= FRONTIER:
+        return rows
+    picked = np.linspace(0, len(rows) - 1, FRONTIER).round().astype(np.intp)
+    kept: NDArray[np.intp] = rows[np.union1d(picked, np.flatnonzero(rows == chosen))]
+    return kept
+
+
+def _planned_job(one: Priced, stated: NDArray[np.intp], chosen: int) -> PlannedJob:
     here = _best(one, one.here & one.allowed)
     keeps = here is not None
     if here is None:
         here = _best(one, one.here)
-    rows = _stated(one)
+    by_time = stated[np.argsort(one.candidates.time_p90_s[stated], kind="stable")]
     profile = one.job.profile
     return PlannedJob(
         name=one.job.workload.name,
         workload=one.job.workload,
+        weights=one.weights.normalised(),
         folder=str(one.job.folder),
         facts=one.facts,
         facts_basis="profiled"
@@ -311,9 +352,8 @@ def _planned_job(one: Priced, chosen: int) -> PlannedJob:
         chosen=_planned(one, chosen),
         runnable_here=None if here is None else _planned(one, here),
         runnable_here_keeps_constraints=keeps,
-        frontier=tuple(
-            _planned(one, int(row)) for row in rows[np.argsort(one.candidates.time_p90_s[rows])]
-        ),
+        frontier=tuple(_planned(one, int(row)) for row in _evenly(by_time, chosen)),
+        frontier_size=len(stated),
         runners_up=tuple(_planned(one, row) for row in _runners_up(one, chosen)),
     )
 

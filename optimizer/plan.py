@@ -131,12 +131,14 @@ class PlannedCandidate(Record):
 class PlannedJob(Record):
     """The plan of one job.
 
-    runnable_here: the best candidate on this machine, None where it cannot train the job;
+    frontier: of the admitted candidates, quickest first; an even selection where frontier_size is
+    larger. runnable_here: the best candidate on this machine, None where it cannot train the job;
     runnable_here_keeps_constraints: whether it also meets the deadline and the budget.
     """
 
     name: str
     workload: Workload
+    weights: Weights
     folder: str
     facts: ModelFacts
     facts_basis: str
@@ -145,6 +147,7 @@ class PlannedJob(Record):
     runnable_here: PlannedCandidate | None
     runnable_here_keeps_constraints: bool
     frontier: tuple[PlannedCandidate, ...]
+    frontier_size: int
     runners_up: tuple[PlannedCandidate, ...]
 
 

@@ -1,9 +1,9 @@
 """What was measured: settings, measurements and the profile they form."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..catalog.files import Document, Record
 from .workload import ModelFacts
@@ -78,9 +78,18 @@ class ProcessSample(Record):
 class Estimate(Record):
     """A value with its 95 % confidence interval and the 95 % interval of one repeat of it."""
 
-    value: float
+    value: float = Field(gt=0)
     ci95: tuple[float, float]
     repeat95: tuple[float, float]
+
+    @model_validator(mode="after")
+    def _within_its_intervals(self) -> Self:
+        for name, (low, high) in (("ci95", self.ci95), ("repeat95", self.repeat95)):
+            if not 0 < low <= self.value <= high:
+                raise ValueError(
+                    f"the value {self.value} is not within its {name} of {low} to {high}"
+                )
+        return self
 
 
 class Breakdown(Record):
@@ -139,7 +148,7 @@ class Host(Record):
     """The machine that measured."""
 
     cpu: str
-    cores: int
+    cores: int = Field(gt=0)
     memory_gib: float
     system: str
     versions: dict[str, str]

@@ -59,6 +59,8 @@ CPU_FLOPS_PER_CORE = 100e9  # without a profile; AVX2 reaches 50 to 150 GFLOP/s 
 CPU_SIGMA = 0.45  # one provider's vCPU against another's
 CPU_SCALING = 0.85  # time falls as cores^-0.85
 SHARING = 1.5  # two workers on two cores against one: 1.3 to 1.9 seen, CIFAR CNN, 2026-11
+ACTIVATION_SHARE = 0.05  # of a sample's traffic that stays; ResNet-50, batch 128 in 11 GB: 0.045
+USABLE_MEMORY = 0.9
 LINK_SHARE = 0.6  # of a data sheet's link that an all-reduce reaches
 PCIE_GB_S = 12.0
 ETHERNET_GBPS = 10.0  # where a provider states no network
@@ -80,6 +82,7 @@ class Fleet:
     network_gbps: Floats
     network_known: NDArray[np.bool_]
     bandwidth_gb_s: Floats  # nan where unknown
+    memory_gib: Floats  # of a device, of the node for processors; nan where unknown
     local: NDArray[np.bool_]
 
     @classmethod
@@ -100,6 +103,13 @@ class Fleet:
             network_gbps=np.where(np.isnan(network), ETHERNET_GBPS, network),
             network_known=~np.isnan(network),
             bandwidth_gb_s=np.array([sheet.bandwidth_gb_s or math.nan for sheet in sheets]),
+            memory_gib=np.array(
+                [
+                    node if sheet.kind == "cpu" else sheet.memory_gib or math.nan
+                    for sheet, node in zip(sheets, offers["memory_gib"], strict=True)
+                ],
+                dtype=float,
+            ),
             local=(offers["provider"] == "local").to_numpy(),
         )
 
@@ -162,9 +172,18 @@ class StepTimeModel:
 
     @classmethod
     def of(
-        cls, facts: ModelFacts, profile: Profile | None, accelerators: Mapping[str, Accelerator]
+        cls,
+        facts: ModelFacts,
+        profile: Profile | None,
+        accelerators: Mapping[str, Accelerator],
+        *,
+        profiled_here: bool = True,
     ) -> "StepTimeModel":
-        """The model of a workload from its profile, or from its facts alone."""
+        """The model of a workload from its profile, or from its facts alone.
+
+        profiled_here: the profile's machine is the local offer; else it is only a source of
+        transfer, as for every other offer.
+        """
         known = efficiencies(accelerators)
         curves = _curves(profile) if profile else {}
         cores = float(profile.host.cores) if profile else 1.0
@@ -183,7 +202,7 @@ class StepTimeModel:
             step_cost_sigma=STEP_COST_SIGMA if plain else UNKNOWN_STEP_COST_SIGMA,
             sample_s=None if slope is None else slope * cores**CPU_SCALING,
             profiled_cores=cores,
-            curves=curves,
+            curves=curves if profiled_here else {},
             efficiency=known,
             pooled={precision: pool(known, precision) for precision in PRECISIONS},
         )
@@ -230,6 +249,9 @@ class StepTimeModel:
                 step[local], sigma[local] = value, spread
         if knobs.workers_per_node == 1 and not knobs.xla:
             self._transfer(fleet, accelerators, nodes, batch, knobs, step, sigma)
+        need = memory_bytes(self.facts, batch, knobs)
+        too_small = fleet.memory_gib * 2**30 * USABLE_MEMORY < need
+        step[too_small & (basis != Basis.MEASURED)] = np.nan
         return StepTimes(step, sigma, basis)
 
     def _transfer(
@@ -352,6 +374,13 @@ def interval(step_s: float, sigma: float, probability: float = 0.9) -> tuple[flo
     """The central interval of a prediction."""
     z = float(stats.norm.ppf((1 + probability) / 2))
     return step_s * math.exp(-z * sigma), step_s * math.exp(z * sigma)
+
+
+def memory_bytes(facts: ModelFacts, batch: int, knobs: Knobs) -> float:
+    """Device memory that training needs: weights, optimizer state, gradients, activations."""
+    half = 1.0 if knobs.precision == "float32" else 0.5
+    activations = ACTIVATION_SHARE * half * facts.bytes_per_sample * batch
+    return facts.checkpoint_bytes + facts.gradient_bytes + activations
 
 
 def knob_sets(kind: str, devices: int, nodes: int, precisions: Sequence[Precision]) -> list[Knobs]:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from isocost.catalog import Catalog, Offer, Purchase, load, this_machine
+from isocost.profiles.measure import this_host
 from isocost.profiles.public import built_in_facts
 from isocost.profiles.records import (
     Estimate,
-    Host,
     Knobs,
     Measurement,
     ProcessSample,
@@ -92,7 +92,7 @@ def profile() -> Profile:
             measurement(16, 0.0119, workers=2),
             measurement(64, 0.0234, workers=2),
         ),
-        host=Host(cpu="test", cores=2, memory_gib=24, system="Linux x86_64", versions={}),
+        host=this_host(),
         created=datetime(2026, 11, 24, tzinfo=UTC),
         profiling_s=60.0,
         profiling_usd=0.001,

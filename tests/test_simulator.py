@@ -128,6 +128,8 @@ def plan(*chosen: PlannedCandidate, here: PlannedCandidate | None = None, **wish
                     epochs=10,
                     constraints=wishes,  # type: ignore[arg-type]
                 ),
+                weights=Weights(),
+                frontier_size=0,
                 folder=".",
                 facts=ModelFacts(
                     parameters=1,
