@@ -122,8 +122,13 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 def write_whole(path: Path, text: str) -> None:
     """Write text to path so that a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; give a file to write to")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".isocost-")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from None
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)

@@ -143,9 +143,22 @@ def open_folder(folder: Path, *, resume: bool) -> None:
             f"{folder} holds the checkpoints of an unfinished run; go on with --resume {folder}, "
             "or give another output"
         )
-    if (folder / "checkpoints").exists() or (folder / "finished").exists():
-        shutil.rmtree(folder)
+    if (folder / "finished").exists():
+        _clear(folder)
+    elif folder.exists() and any(folder.iterdir()) and not (folder / "spec.json").exists():
+        raise InputError(
+            f"{folder} holds files that are no run of ours; give another output, for its folder is "
+            "named after it"
+        )
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a finished run of ours left in folder, and nothing else."""
+    for saved in checkpoints.all_saved(folder / "checkpoints"):
+        shutil.rmtree(saved.folder)
+    for name in ("finished", "steps.jsonl", "result.json", "spec.json"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def execute(

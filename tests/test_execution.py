@@ -265,3 +265,14 @@ def test_an_unfinished_run_is_never_overwritten(tmp_path: Path) -> None:
     assert checkpoints.latest(folder / "checkpoints") is None
     with pytest.raises(InputError, match="no usable checkpoint"):
         open_folder(folder, resume=True)
+
+
+def test_a_folder_that_is_not_ours_is_never_touched(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    (mine / "checkpoints").mkdir(parents=True)
+    (mine / "checkpoints" / "best.keras").write_text("weights", encoding="utf-8")
+    with pytest.raises(InputError, match="no run of ours"):
+        open_folder(mine, resume=False)
+    (mine / "finished").touch()
+    open_folder(mine, resume=False)
+    assert (mine / "checkpoints" / "best.keras").exists()
