@@ -47,8 +47,9 @@ def test_the_latest_profile_is_found_and_named(
     assert done.returncode == 0, done.stderr
     (job,) = json.loads((tmp_path / "out" / "plan.json").read_text(encoding="utf-8"))["jobs"]
     assert job["profile"] == str(tmp_path / "out" / "profile-x.json")
-    assert job["runnable_here"]["basis"] == "measured"
-    assert "measured" in done.stdout
+    # Measured, or between measured batches: never transferred once a profile is found.
+    assert job["runnable_here"]["basis"] in ("measured", "fitted")
+    assert f"({job['chosen']['basis']})" in done.stdout
 
 
 def test_plan_simulate_and_report(isocost: Command, tmp_path: Path) -> None:

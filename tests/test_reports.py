@@ -247,9 +247,11 @@ def test_counts_and_changes_and_sizes_read_as_a_person_says_them() -> None:
 
 def test_the_first_sentence_says_what_to_do_how_long_and_for_how_much(job: PlannedJob) -> None:
     predicted = job.chosen.predicted
+    setting = f"batch {job.chosen.global_batch}"
+    if job.chosen.global_batch != job.chosen.per_device_batch:
+        setting += f", {job.chosen.per_device_batch} a device"
     assert train_sentence(job) == (
-        f"Train {job.name} on this machine ({job.chosen.offer.instance_type}) with batch "
-        f"{job.chosen.global_batch}: it will take about {duration(predicted.time_s.p50)} (90 % sure "
+        f"Train {job.name} on this machine ({job.chosen.offer.instance_type}) with {setting}: it will take about {duration(predicted.time_s.p50)} (90 % sure "
         f"under {duration(predicted.time_s.p90)}) and cost about {usd(predicted.cost_usd.mean)} "
         f"(90 % sure under {usd(predicted.cost_usd.p90)})."
     )
