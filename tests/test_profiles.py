@@ -263,9 +263,10 @@ def test_more_samples_a_step_never_take_less_time(a: int, b: int) -> None:
         model.predict(fleet, catalog.accelerators, 1, batch, knobs).step_s
         for batch in sorted((a, b))
     )
-    known = np.isfinite(small)
-    assert known.mean() > 0.9
-    assert (small[known] <= large[known]).all()
+    fits, fits_large = np.isfinite(small), np.isfinite(large)
+    assert fits.any()
+    assert not (fits_large & ~fits).any()  # what holds more samples holds fewer
+    assert (small[fits_large] <= large[fits_large]).all()
 
 
 @pytest.mark.parametrize("batch", [1, 8, 32, 40, 100, 128, 200, 1024])
