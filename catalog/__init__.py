@@ -1,6 +1,7 @@
 """What can be rented and what it costs: offers, accelerators, providers' rules, this machine.
 
-`load()` gives the built-in tables as one `Catalog`; `this_machine()` the machine one sits at.
+`load()` gives the built-in tables as one `Catalog`, `catalog_of("all")` with the offers the user
+imported; `this_machine()` the machine one sits at.
 """
 
 from .local import owned_usd_h, this_machine
@@ -14,6 +15,7 @@ from .records import (
     ProviderFacts,
     Purchase,
 )
+from .shelf import Which, catalog_of
 from .store import Assumption, Catalog, load, price_column
 
 __all__ = [
@@ -27,6 +29,8 @@ __all__ = [
     "Offer",
     "ProviderFacts",
     "Purchase",
+    "Which",
+    "catalog_of",
     "load",
     "owned_usd_h",
     "price_column",

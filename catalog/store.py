@@ -42,7 +42,11 @@ OFFER_COLUMNS: Mapping[str, type[pl.DataType]] = {
     "spot_date": pl.Date,
     "spot_basis": pl.String,
     "source": pl.String,
+    "arch": pl.String,  # of the host's processor: x86_64 or arm64
+    "reserved_1y_usd_h": pl.Float64,
+    "reserved_3y_usd_h": pl.Float64,
 }
+MAY_BE_MISSING = ("arch", "reserved_1y_usd_h", "reserved_3y_usd_h")  # in a table of offers
 OFFER_KEY = ("provider", "region", "instance_type")
 NAMED = ("provider", "region", "instance_type", "accelerator")  # columns whose words are checked
 
@@ -173,7 +177,7 @@ def load(path: Path | None = None) -> Catalog:
         with _table(path, name).open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
 
-    offers = _read_offers(_table(path, "offers.csv"))
+    offers = read_offers_table(_table(path, "offers.csv"))
     return Catalog(
         offers=offers,
         accelerators={row["name"]: _accelerator(row) for row in rows("accelerators.csv")},
@@ -231,10 +235,15 @@ def _table(folder: Path | None, name: str) -> Path:
     return own if own.exists() else BUILT_IN / name
 
 
-def _read_offers(path: Path) -> pl.DataFrame:
+def read_offers_table(path: Path) -> pl.DataFrame:
+    """The offers in a CSV table with the columns of OFFER_COLUMNS."""
     try:
-        return pl.read_csv(path, schema_overrides=OFFER_COLUMNS).select(*OFFER_COLUMNS)
-    except pl.exceptions.PolarsError as error:
+        table = pl.read_csv(path, schema_overrides=OFFER_COLUMNS)
+        missing = [name for name in MAY_BE_MISSING if name not in table.columns]
+        return table.with_columns(
+            pl.lit(None, OFFER_COLUMNS[name]).alias(name) for name in missing
+        ).select(*OFFER_COLUMNS)
+    except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(
             f"{path} is no table of offers ({_first_line(error)}); "
             f"expected the columns {', '.join(OFFER_COLUMNS)}"

@@ -1,9 +1,16 @@
 """isocost catalog: what can be rented."""
 
 import json
-from typing import Annotated
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from .output import CatalogChoice
+
+if TYPE_CHECKING:
+    from ..catalog.importing import Imported, Refusal
 
 app = typer.Typer(help="Offers and their prices.", no_args_is_help=True)
 
@@ -23,6 +30,7 @@ def show(
     region: Annotated[list[str] | None, typer.Option(help="Only these regions.")] = None,
     sort: Annotated[str, typer.Option(help="Column to sort by.")] = "on_demand_usd_h",
     limit: Annotated[int, typer.Option(min=0, help="Rows to show; 0 for all.")] = 20,
+    which: CatalogChoice = "all",
     columns: Annotated[bool, typer.Option("--columns", help="List the columns and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the offers as JSON.")] = False,
 ) -> None:
@@ -30,11 +38,11 @@ def show(
 
     Example: isocost catalog show "accelerator = 'T4' AND spot_usd_h < 0.2" --sort spot_usd_h
     """
-    from ..catalog import load, this_machine
+    from ..catalog import catalog_of, this_machine
     from ..catalog.files import InputError, did_you_mean
     from .output import figures, out
 
-    catalog = load().with_offer(this_machine())
+    catalog = catalog_of(which).with_offer(this_machine())
     names = catalog.offers.columns
     if columns:
         for name in names:
@@ -74,3 +82,126 @@ def show(
 
 def _price(usd_h: float | None) -> str:
     return "" if usd_h is None else f"{usd_h:.4g}"
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Price list, .csv or .csv.gz.")],
+    name: Annotated[
+        str | None, typer.Option(help="Keep it under this name; by default the file's own.")
+    ] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="Whose prices a SkyPilot list holds; else its folder's name.")
+    ] = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Day of the prices, if the list has no dates."),
+    ] = None,
+    show: Annotated[
+        int, typer.Option(min=0, help="Refused rows to print; 0 for all of them.")
+    ] = 20,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be taken; keep nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Read a price list into your own catalog; rows that are wrong are refused one by one.
+
+    Reads isocost's columns (those of `isocost catalog show --columns`) and SkyPilot's vms.csv.
+    Importing a list of the same name again replaces it.
+
+    Example: isocost catalog import prices/aws/vms.csv --provider aws --as-of 2026-11-01
+    """
+    from ..catalog import load
+    from ..catalog.files import InputError
+    from ..catalog.importing import read_offers
+    from ..catalog.shelf import put, put_refusals, safe_name
+
+    found = read_offers(file, load(), provider=provider, as_of=as_of.date() if as_of else None)
+    kept_as = safe_name(name or _list_name(file, provider))
+    if found.offers.is_empty():
+        first = found.refused[0]
+        raise InputError(
+            f"{file}: all {found.rows} rows are wrong, so nothing was taken; the first, line "
+            f"{first.line} ({first.offer}): {first.reason}"
+        )
+    stored = refusals = None
+    if not dry_run:
+        stored = put(kept_as, found.offers)
+        refusals = put_refusals(kept_as, found.refused)
+    if as_json:
+        typer.echo(json.dumps(_outcome(found, kept_as, stored), indent=1))
+        return
+    _show_import(found, show)
+    where = "Nothing was kept (--dry-run)." if stored is None else f"Kept as '{kept_as}': {stored}"
+    typer.echo(where)
+    if refusals is not None:
+        typer.echo(f"Every refused row with its reason: {refusals}")
+
+
+def _list_name(file: Path, provider: str | None) -> str:
+    """offers.csv.gz is "offers"; aws/vms.csv is "aws-vms"."""
+    stem = file.name.split(".")[0] or "offers"
+    seller = provider or (file.resolve().parent.name if stem == "vms" else None)
+    return f"{seller}-{stem}" if seller else stem
+
+
+def _outcome(found: "Imported", name: str, stored: Path | None) -> dict[str, object]:
+    def listed(rows: "tuple[Refusal, ...]") -> list[dict[str, object]]:
+        return [{"line": r.line, "offer": r.offer, "reason": r.reason} for r in rows]
+
+    return {
+        "name": name,
+        "stored": None if stored is None else str(stored),
+        "rows": found.rows,
+        "kept": found.offers.height,
+        "merged": found.merged,
+        "refused": listed(found.refused),
+        "doubtful": listed(found.doubts),
+    }
+
+
+def _show_import(found: "Imported", show: int) -> None:
+    from rich.markup import escape
+
+    from .output import figures, out
+
+    for title, rows in (("Refused", found.refused), ("Kept, but doubtful", found.doubts)):
+        if not rows:
+            continue
+        kinds = figures(f"{title}: {len(rows):,} rows", "rows", "first line", "why", words=0)
+        kinds.columns[2].justify, kinds.columns[2].no_wrap = "left", False
+        for count, line, reason in _kinds(rows):
+            kinds.add_row(f"{count:,}", str(line), escape(reason))
+        out.print(kinds)
+    listed = found.refused[:show] if show else found.refused
+    for one in listed:
+        out.print(f"line {one.line}: {one.offer}: {one.reason}", soft_wrap=True, markup=False)
+    if len(listed) < len(found.refused):
+        out.print(f"... and {len(found.refused) - len(listed):,} more; --show 0 prints all.")
+    merged = f", {found.merged:,} merged into the row of their region" if found.merged else ""
+    sizes = (
+        f" {found.completed:,} took vCPUs and memory from the same type elsewhere."
+        if found.completed
+        else ""
+    )
+    out.print(
+        f"{found.rows:,} rows read: {found.offers.height:,} offers kept{merged}, "
+        f"{len(found.refused):,} refused.{sizes}",
+        soft_wrap=True,
+    )
+
+
+def _kinds(rows: "tuple[Refusal, ...]") -> list[tuple[int, int, str]]:
+    """(rows, first line, reason) for each kind of reason: reasons that differ in figures are one."""
+    import re
+
+    kinds: dict[str, list[Refusal]] = {}
+    for one in rows:
+        kinds.setdefault(
+            re.sub(r"(?<![\w-])-?\d+(\.\d+)?(e-?\d+)?(?!\w)", "#", one.reason), []
+        ).append(one)
+    return sorted(
+        ((len(some), some[0].line, some[0].reason) for some in kinds.values()),
+        key=lambda kind: -kind[0],
+    )

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .output import CatalogChoice
+
 if TYPE_CHECKING:
     from ..optimizer.plan import Plan, PlannedCandidate
     from ..profiles.workload import Weights, Workload
@@ -21,6 +23,7 @@ def optimize(
         str | None,
         typer.Option(help="Choose only from these: \"provider IN ('aws','gcp') AND vcpus >= 8\"."),
     ] = None,
+    which: CatalogChoice = "all",
     profile: Annotated[
         Path | None, typer.Option(help="Profile file; else the latest one of the workload.")
     ] = None,
@@ -39,7 +42,7 @@ def optimize(
     Example: isocost optimize examples/cifar10.yaml --alpha 1 --deadline 2h -o plan.json
     """
     from .. import __version__
-    from ..catalog import load, this_machine
+    from ..catalog import catalog_of, this_machine
     from ..optimizer.optimize import Job
     from ..optimizer.optimize import optimize as solve
     from ..profiles.measure import this_host
@@ -59,7 +62,7 @@ def optimize(
                 profiled_here=found is None or found[1].host == this_host(),
             )
         )
-    catalog = load()
+    catalog = catalog_of(which)
     local = this_machine(local_price)
     allowed = catalog.with_offer(local).filtered(offers) if offers else None
     with only_ours_on_stdout():

@@ -5,8 +5,9 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -14,6 +15,11 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from ..catalog.files import Document
+
+CatalogChoice = Annotated[
+    Literal["all", "built-in", "imported"],
+    typer.Option("--catalog", help="Which offers: those built in, those you imported, or both."),
+]
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

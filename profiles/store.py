@@ -1,21 +1,13 @@
 """Where profiles lie, and which one is the latest of a workload."""
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from platformdirs import user_data_path
-
 from ..catalog.files import InputError
+from ..catalog.home import home
 from .records import Profile
 from .workload import Workload
-
-
-def home() -> Path:
-    """The user's data directory: ISOCOST_HOME, or where the system keeps such data."""
-    given = os.environ.get("ISOCOST_HOME")
-    return Path(given) if given else user_data_path("isocost")
 
 
 def profiles_folder() -> Path:

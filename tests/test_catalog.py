@@ -118,8 +118,8 @@ def test_the_large_clouds_gpu_clouds_and_all_kinds_are_there() -> None:
     assert OFFERS.height > 900
 
 
-def test_every_accelerator_is_offered_and_has_a_rate() -> None:
-    assert set(CATALOG.accelerators) == set(OFFERS["accelerator"])
+def test_every_offered_accelerator_is_on_the_sheet_and_each_there_has_a_rate() -> None:
+    assert set(OFFERS["accelerator"]) <= set(CATALOG.accelerators)
     for accelerator in CATALOG.accelerators.values():
         rates = (accelerator.fp32_tflops, accelerator.bf16_tflops, accelerator.fp16_tflops)
         if accelerator.kind == "cpu":
