@@ -15,10 +15,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("optimize")(optimize.optimize)
-app.command("simulate")(simulate.simulate)
 app.command("run")(run.run)
 app.command("report")(report.report)
 app.add_typer(profile.app, name="profile")
+app.add_typer(simulate.app, name="simulate")
 app.add_typer(catalog.app, name="catalog")
 
 

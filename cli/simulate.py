@@ -1,14 +1,48 @@
-"""isocost simulate: a plan rehearsed under losses and failures."""
+"""isocost simulate: a plan rehearsed under losses and failures, or a job trace replayed."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+from . import replay
 
 if TYPE_CHECKING:
     from ..simulator import Simulation
 
+OF_A_TRACE = ("--cluster", "--throughputs", "--policy")
 
+
+class _PlanOrTrace(TyperGroup):
+    """``isocost simulate FILE`` replays a trace (.csv, .csv.gz) and rehearses anything else."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            trace = args[0].endswith((".csv", ".csv.gz")) or any(
+                one.split("=")[0] in OF_A_TRACE for one in args
+            )
+            args = ["trace" if trace else "plan", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=_PlanOrTrace, no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Rehearse a plan (plan.json), or replay a job trace on a cluster (trace.csv).
+
+    `isocost simulate plan.json` is short for `isocost simulate plan plan.json`, and
+    `isocost simulate trace.csv --cluster ...` for `isocost simulate trace trace.csv --cluster ...`.
+    """
+
+
+app.command("trace")(replay.replay)
+app.command("compare")(replay.compare)
+
+
+@app.command("plan")
 def simulate(
     plan: Annotated[Path, typer.Argument(help="Plan file of isocost optimize.")],
     replications: Annotated[

@@ -1,0 +1,251 @@
+"""isocost simulate trace.csv: a job trace replayed on a cluster; and policies side by side."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..simulator.cluster import Cluster
+    from ..simulator.logs import PartFile
+    from ..simulator.metrics import Comparison, Figures
+    from ..simulator.replay import Done, Listen, Policy, Replay
+    from ..simulator.speeds import Speeds, Task
+
+Trace = Annotated[
+    Path,
+    typer.Argument(
+        help="Trace: CSV (or .csv.gz) with job_id, submit_time_s, num_gpus, duration_s and "
+        "optionally job_type, total_steps, priority, deadline_s."
+    ),
+]
+ClusterFile = Annotated[
+    str,
+    typer.Option(
+        "--cluster",
+        help="Cluster file (YAML), or words: gpu=400, or v100=24@0.74,k80=24@0.135 (USD per GPU-hour).",
+    ),
+]
+ThroughputFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--throughputs",
+        help="CSV with worker_type, job_type, scale_factor, steps_per_s; without it every "
+        "accelerator runs a job in its duration_s.",
+    ),
+]
+TableName = Annotated[
+    str | None,
+    typer.Option("--table", help="Which table of the throughput file; else its first."),
+]
+
+
+def replay(
+    trace: Trace,
+    cluster: ClusterFile,
+    throughputs: ThroughputFile = None,
+    policy: Annotated[str, typer.Option(help="Scheduling policy.")] = "fifo",
+    table: TableName = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File for the figures (JSON).")
+    ] = None,
+    jobs: Annotated[
+        Path | None,
+        typer.Option(help="CSV, one line a finished job; a killed replay leaves it as FILE.part."),
+    ] = None,
+    events: Annotated[
+        Path | None,
+        typer.Option(help="Event log: .json for Perfetto (Chrome trace format), else CSV."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Replay a job trace on a cluster under a scheduling policy.
+
+    Example: isocost simulate trace.csv --cluster gpu=400 --policy sjf-skip --jobs jobs.csv
+    """
+    from ..simulator.logs import JobsCsv, event_log
+    from ..simulator.metrics import figures
+    from ..simulator.policies import policy_named
+    from .output import ended_like_ctrl_c, err, print_json
+
+    chosen = policy_named(policy)
+    given = _Given.read(trace, cluster, throughputs, table)
+    parts: list[PartFile] = []
+    try:
+        with ended_like_ctrl_c(), ExitStack() as stack:
+            tell: Listen | None = None
+            done: Done | None = None
+            if jobs is not None:
+                finished = stack.enter_context(JobsCsv(jobs, given.cluster))
+                parts.append(finished)
+                done = finished
+            if events is not None:
+                happened = event_log(events, given.cluster)
+                parts.append(stack.enter_context(happened))
+                tell = happened
+            found = given.replay(chosen, listen=tell, done=done)
+    except KeyboardInterrupt:
+        for part in parts:
+            err.print(f"The finished part is in {part.part}", soft_wrap=True, markup=False)
+        raise SystemExit(130) from None
+    shown = figures(found, trace=str(trace))
+    if output is not None:
+        shown.write(output)
+    if as_json:
+        print_json(shown)
+    else:
+        _show(shown)
+
+
+def compare(
+    trace: Trace,
+    cluster: ClusterFile,
+    policies: Annotated[
+        str, typer.Option(help="Policies, with commas; the first is the one to compare with.")
+    ],
+    throughputs: ThroughputFile = None,
+    table: TableName = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File for the comparison (JSON).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+) -> None:
+    """Set policies side by side on one trace, with differences paired job by job.
+
+    Example: isocost simulate compare trace.csv --cluster gpu=400 --policies fifo,sjf,srtf
+    """
+    from ..catalog.files import InputError
+    from ..simulator.metrics import compared
+    from ..simulator.policies import policy_named
+    from .output import ended_like_ctrl_c, print_json
+
+    chosen = [policy_named(name.strip()) for name in policies.split(",")]
+    if len({one.name for one in chosen}) < max(len(chosen), 2):
+        raise InputError(
+            f"--policies is '{policies}'; expected two different ones or more, with commas between"
+        )
+    given = _Given.read(trace, cluster, throughputs, table)
+    try:
+        with ended_like_ctrl_c():
+            found = [given.replay(one) for one in chosen]
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    shown = compared(found, trace=str(trace))
+    if output is not None:
+        shown.write(output)
+    if as_json:
+        print_json(shown)
+    else:
+        _show_comparison(shown)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What was given on the command line, read and checked."""
+
+    cluster: "Cluster"
+    speeds: "Speeds"
+    tasks: "list[Task]"
+
+    @classmethod
+    def read(
+        cls, trace: Path, cluster: str, throughputs: Path | None, table: str | None
+    ) -> "_Given":
+        from ..simulator.cluster import read_cluster
+        from ..simulator.speeds import Durations, read_throughputs, tasks
+        from ..simulator.trace import read_trace
+
+        there = read_cluster(cluster)
+        speeds: Speeds = (
+            Durations(there.crossing_slowdown)
+            if throughputs is None
+            else read_throughputs(throughputs, there, table)
+        )
+        return cls(there, speeds, tasks(read_trace(trace), there, speeds, str(trace)))
+
+    def replay(
+        self, policy: "Policy", *, listen: "Listen | None" = None, done: "Done | None" = None
+    ) -> "Replay":
+        """The replay, with a progress bar of finished jobs."""
+        from ..simulator.replay import Finished, replay
+        from .output import only_ours_on_stdout, progress_bar
+
+        with only_ours_on_stdout(), progress_bar() as bar:
+            task = bar.add_task(policy.name, total=len(self.tasks), note="jobs")
+            tell: Callable[[Finished], None] | None = done
+            if not bar.disable:
+                count = 0
+
+                def tell(one: Finished) -> None:
+                    nonlocal count
+                    count += 1
+                    if count % 64 == 0 or count == len(self.tasks):
+                        bar.update(task, completed=count)
+                    if done is not None:
+                        done(one)
+
+            return replay(self.tasks, self.cluster, policy, self.speeds, listen=listen, done=tell)
+
+
+def _show(found: "Figures") -> None:
+    from ..reports.words import duration, usd
+    from .output import figures, out
+
+    table = figures(f"{found.jobs:,} jobs under {found.policy}", "", "")
+    for words, value in (
+        ("average job completion time", duration(found.avg_jct_s)),
+        ("median", duration(found.median_jct_s)),
+        ("99 of 100 jobs within", duration(found.p99_jct_s)),
+        ("average wait for the first start", duration(found.avg_wait_s)),
+        ("makespan", duration(found.makespan_s)),
+        ("GPU-hours used", f"{found.gpu_hours:,.1f}"),
+        ("utilization", f"{found.utilization:.1%}"),
+        ("cost of what was used", usd(found.total_cost_usd)),
+        ("cost of the whole cluster", usd(found.reserved_cost_usd)),
+        ("mean slowdown against running alone", f"{found.mean_slowdown:.2f}"),
+        ("preemptions", f"{found.preemptions:,}"),
+    ):
+        table.add_row(words, value)
+    if found.deadline_misses is not None:
+        table.add_row("deadlines missed", f"{found.deadline_misses:,}")
+    out.print(table)
+
+
+def _show_comparison(found: "Comparison") -> None:
+    from ..reports.words import duration, usd
+    from .output import figures, out
+
+    base = found.policies[0].policy
+    table = figures(
+        f"{found.policies[0].jobs:,} jobs",
+        "policy",
+        "avg JCT",
+        "p99 JCT",
+        "makespan",
+        "cost",
+        "use",
+    )
+    for one in found.policies:
+        table.add_row(
+            *(one.policy, duration(one.avg_jct_s), duration(one.p99_jct_s)),
+            *(duration(one.makespan_s), usd(one.total_cost_usd), f"{one.utilization:.0%}"),
+        )
+    out.print(table)
+    paired = figures(
+        f"JCT less that under {base}, job by job, with 95 % intervals",
+        *("policy", "mean", "between", "sooner", "later"),
+    )
+    for pair in found.differences:
+        between = "" if pair.mean_ci95 is None else " to ".join(map(_signed, pair.mean_ci95))
+        shares = (f"{pair.sooner:.0%}", f"{pair.later:.0%}")
+        paired.add_row(pair.policy, _signed(pair.mean_s), between, *shares)
+    out.print(paired)
+
+
+def _signed(seconds: float) -> str:
+    from ..reports.words import duration
+
+    return ("-" if seconds < 0 else "") + duration(abs(seconds))

@@ -1,0 +1,225 @@
+"""Replay of a trace: the laws of queues, an independent FIFO and SJF, and what a user may get wrong."""
+
+import gzip
+import heapq
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isocost.catalog.files import InputError
+from isocost.simulator.cluster import Cluster, Nodes, read_cluster
+from isocost.simulator.metrics import Figures, figures
+from isocost.simulator.policies import EVENT_POLICIES, policy_named
+from isocost.simulator.replay import Happened, Policy, Replay, replay
+from isocost.simulator.speeds import Durations, tasks
+from isocost.simulator.trace import Job, read_trace
+
+from .conftest import Command, document
+
+HEADER = "job_id,submit_time_s,num_gpus,duration_s\n"
+
+
+def jobs_of(rows: Sequence[tuple[float, int, float]]) -> list[Job]:
+    """Jobs from (submission, GPUs, duration)."""
+    return [Job(f"j{i}", *row) for i, row in enumerate(sorted(rows, key=lambda row: row[0]))]
+
+
+def run(
+    jobs: Sequence[Job],
+    policy: str | Policy,
+    gpus: int = 1,
+    listen: Callable[[Happened], None] | None = None,
+) -> Replay:
+    there = read_cluster(f"gpu={gpus}@3.6")
+    rule = policy_named(policy) if isinstance(policy, str) else policy
+    speeds = Durations()
+    return replay(tasks(jobs, there, speeds), there, rule, speeds, listen=listen)
+
+
+traces = st.lists(
+    st.tuples(
+        st.one_of(st.integers(0, 40).map(float), st.floats(0, 1e4)),
+        st.integers(1, 4),
+        st.one_of(st.integers(1, 20).map(float), st.floats(0.01, 1e3)),
+    ),
+    min_size=1,
+    max_size=40,
+).map(jobs_of)
+
+
+@given(traces, st.sampled_from(sorted(EVENT_POLICIES)), st.integers(4, 7))
+@settings(deadline=None)
+def test_work_money_and_time_are_conserved_under_every_policy(
+    jobs: list[Job], policy: str, gpus: int
+) -> None:
+    used = 0
+    held: list[float] = []
+
+    def listen(event: Happened) -> None:
+        nonlocal used
+        used += {"submit": 0, "start": 1}.get(event.kind, -1) * (event.grant or (0, 0))[1]
+        assert 0 <= used <= gpus
+        held.append(event.at_s)
+
+    done = run(jobs, policy, gpus, listen)
+    assert held == sorted(held)
+    assert used == 0
+    assert len(done.jobs) == len(jobs)
+    work = sum(job.num_gpus * job.duration_s for job in jobs)
+    shown = figures(done)
+    assert shown.gpu_hours * 3600 == pytest.approx(work, rel=1e-9)
+    assert shown.total_cost_usd == pytest.approx(work * 0.001, rel=1e-9)
+    assert shown.utilization <= 1 + 1e-9
+    for one in done.jobs:
+        assert one.start_s >= one.task.job.submit_s
+        assert one.jct_s >= one.task.job.duration_s - 1e-6
+
+
+@given(traces, st.sampled_from(sorted(EVENT_POLICIES)))
+@settings(deadline=None)
+def test_littles_law_holds(jobs: list[Job], policy: str) -> None:
+    shown = figures(run(jobs, policy, 4))
+    rate = shown.jobs / shown.makespan_s
+    assert shown.mean_jobs_in_system == pytest.approx(rate * shown.avg_jct_s, rel=1e-9)
+
+
+@given(traces)
+@settings(deadline=None)
+def test_one_server_under_fifo_is_lindleys_recursion(jobs: list[Job]) -> None:
+    alone = [Job(job.job_id, job.submit_s, 1, job.duration_s) for job in jobs]
+    done = {one.task.index: one for one in run(alone, "fifo").jobs}
+    wait, before = 0.0, None
+    for index, job in enumerate(alone):
+        if before is not None:
+            wait = max(0.0, wait + before.duration_s - (job.submit_s - before.submit_s))
+        assert done[index].wait_s == pytest.approx(wait, abs=1e-9, rel=1e-9)
+        before = job
+
+
+def independent(jobs: Sequence[Job], gpus: int, *, shortest: bool, skip: bool) -> dict[str, float]:
+    """Finish times by a program that knows nothing of the other: one sorted list, walked anew."""
+    waiting: list[tuple[float, int]] = []
+    running: list[tuple[float, int]] = []
+    finish: dict[str, float] = {}
+    coming, now = 0, 0.0
+    while len(finish) < len(jobs):
+        now = min(
+            running[0][0] if running else math.inf,
+            jobs[coming].submit_s if coming < len(jobs) else math.inf,
+        )
+        while running and running[0][0] == now:
+            gpus += jobs[heapq.heappop(running)[1]].num_gpus
+        while coming < len(jobs) and jobs[coming].submit_s == now:
+            waiting.append((jobs[coming].duration_s if shortest else 0.0, coming))
+            coming += 1
+        for key in sorted(waiting):
+            job = jobs[key[1]]
+            if job.num_gpus <= gpus:
+                gpus -= job.num_gpus
+                waiting.remove(key)
+                finish[job.job_id] = now + job.duration_s
+                heapq.heappush(running, (now + job.duration_s, key[1]))
+            elif not skip:
+                break
+    return finish
+
+
+@given(traces, st.integers(4, 7), st.booleans(), st.booleans())
+@settings(deadline=None, max_examples=200)
+def test_fifo_and_sjf_equal_an_independent_program(
+    jobs: list[Job], gpus: int, shortest: bool, skip: bool
+) -> None:
+    name = ("sjf" if shortest else "fifo") + ("-skip" if skip else "")
+    done = {one.task.job.job_id: one.finish_s for one in run(jobs, name, gpus).jobs}
+    assert done == independent(jobs, gpus, shortest=shortest, skip=skip)
+
+
+def test_the_same_trace_gives_the_same_events() -> None:
+    draw = np.random.default_rng(5)
+    jobs = jobs_of([(float(a), 1, float(s)) for a, s in draw.exponential(1, (200, 2)).cumsum(0)])
+    told: list[list[Happened]] = [[], []]
+    for events in told:
+        run(jobs, "fifo-skip", 2, events.append)
+    assert [(e.at_s, e.kind, e.grant) for e in told[0]] == [
+        (e.at_s, e.kind, e.grant) for e in told[1]
+    ]
+
+
+def test_a_packed_gang_stays_on_one_node_and_a_spread_one_crosses_and_pays() -> None:
+    nodes = (Nodes(accelerator="gpu", count=2, gpus_per_node=2),)
+    took = {}
+    for placement in ("packed", "spread"):
+        there = Cluster.parse(
+            {"nodes": nodes, "placement": placement, "crossing_slowdown": 1.5}, "test"
+        )
+        speeds = Durations(there.crossing_slowdown)
+        made = tasks(jobs_of([(0.0, 2, 10.0)]), there, speeds)
+        took[placement] = replay(made, there, policy_named("fifo"), speeds).jobs[0].jct_s
+    assert took == {"packed": 10.0, "spread": 15.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,0,5,10\n", "line 2: the job asks for 5 GPUs, but the cluster has at most 4"),
+        ("a,0,1,10\nb,-3,1,10\n", "line 3: submit_time_s is -3; expected 0 or more"),
+        ("a,0,1,-1\n", "line 2: duration_s is -1; expected more than 0"),
+        ("a,0,1,nan\n", "line 2: duration_s is 'nan'; expected a number"),
+        ("a,0,1.5,1\n", "line 2: num_gpus is 1.5; expected a whole number"),
+        ("a,0,0,1\n", "line 2: num_gpus is 0; expected 1 or more"),
+        ("a,0,1,10\nb,0,1,1\na,5,1,1\n", "line 4: job_id 'a' is already on line 2"),
+        ("a,0,1,10\nb,0,1\n", "line 3: 3 columns where the header has 4"),
+        ("", "has no jobs"),
+    ],
+)
+def test_a_trace_that_cannot_be_right_is_refused_by_its_line(
+    text: str, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(HEADER + text, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        tasks(read_trace(path), read_cluster("gpu=4"), Durations(), str(path))
+    assert words in str(caught.value)
+
+
+def test_a_gzip_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    lines = "".join(f"{i},{i},1,{i * 7919 % 977 + 1}\n" for i in range(2000))
+    path = tmp_path / "trace.csv.gz"
+    path.write_bytes(gzip.compress((HEADER + lines).encode()))
+    assert len(read_trace(path)) == 2000
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(InputError, match=r"after line \d+: the gzip stream ends too early"):
+        read_trace(path)
+
+
+def test_the_command_replays_writes_its_files_and_refuses(isocost: Command, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text(HEADER + "a,0,1,10\nb,1,2,5\nc,2,1,1\n", encoding="utf-8")
+    done = isocost(
+        *("simulate", trace, "--cluster", "gpu=2@3.6", "--policy", "FIFO-skip", "--json"),
+        *("--jobs", "jobs.csv", "--events", "events.json"),
+    )
+    assert done.returncode == 0, done.stderr
+    shown = Figures.parse(document(done.stdout), "stdout")
+    assert (shown.avg_jct_s, shown.makespan_s, shown.jobs) == ((10 + 14 + 1) / 3, 15.0, 3)
+    assert shown.total_cost_usd == pytest.approx(0.021)
+    assert (tmp_path / "jobs.csv").read_text(encoding="utf-8").count("\n") == 4
+    bars = [
+        event
+        for event in json.loads((tmp_path / "events.json").read_text(encoding="utf-8"))
+        if event["ph"] == "X"
+    ]
+    assert [(bar["ts"], bar["dur"]) for bar in bars] == [(2e6, 1e6), (0, 1e7), (1e7, 5e6)]
+    assert not list(tmp_path.glob("*.part"))
+    wrong = isocost("simulate", trace, "--cluster", "gpu=1", "--json")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "line 3" in wrong.stderr
+    both = isocost("simulate", "compare", trace, "--cluster", "gpu=2", "--policies", "fifo,sjf")
+    assert both.returncode == 0, both.stderr
+    assert "sjf" in both.stdout
