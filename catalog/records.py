@@ -88,6 +88,16 @@ class EgressTier:
 
 
 @dataclass(frozen=True, slots=True)
+class StoragePrice:
+    """USD for a GB (2^30 bytes) kept for a month."""
+
+    product: str
+    usd_per_gb_month: float
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True, slots=True)
 class HazardBand:
     """Spot losses per node-hour while a node's age lies within the band."""
 
@@ -115,19 +125,10 @@ class ProviderFacts:
 
     provider: str
     billing: Billing
-    egress: tuple[EgressTier, ...]  # to the internet or another provider
-    interregion_usd_per_gb: float  # to another region of the same provider
     spot_hazard: tuple[HazardBand, ...]
     spot_notice_s: float
     provisioning: Delay
     stock_out: Delay
     node_failures_per_h: float
+    pue: float  # energy of the data centre over energy of its machines
     sources: Mapping[str, str] = field(default_factory=dict)
-
-    def egress_usd(self, gb: float) -> float:
-        """USD for moving gb gigabytes out of the provider in one month, tier by tier."""
-        return sum(
-            (min(gb, tier.to_gb) - tier.from_gb) * tier.usd_per_gb
-            for tier in self.egress
-            if gb > tier.from_gb
-        )

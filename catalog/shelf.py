@@ -8,6 +8,7 @@ from typing import Literal
 
 import polars as pl
 
+from .discounts import with_reserved_prices
 from .files import InputError, write_whole
 from .home import home
 from .importing import Refusal
@@ -67,8 +68,7 @@ def catalog_of(which: Which = "all") -> Catalog:
     if not imported:
         return built_in
     lists = imported if which == "imported" else [*imported, built_in.offers]
-    offers = newest(lists)
-    return replace(built_in, offers=offers)
+    return replace(built_in, offers=with_reserved_prices(newest(lists), built_in.discounts))
 
 
 def newest(lists: Iterable[pl.DataFrame]) -> pl.DataFrame:

@@ -2,24 +2,26 @@
 
 import csv
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
 
+from .discounts import Discount, discount, with_reserved_prices
 from .files import InputError, did_you_mean
 from .records import (
     Accelerator,
     Billing,
     Delay,
-    EgressTier,
     HazardBand,
     Offer,
     ProviderFacts,
     Purchase,
+    StoragePrice,
 )
+from .transfer import ANY, Place, Region, Transfer, region, transfer
 
 BUILT_IN = Path(__file__).parent / "data"
 POOLED = "pooled"  # the provider whose facts stand in where a provider's own are not known
@@ -74,6 +76,10 @@ class Catalog:
     accelerators: Mapping[str, Accelerator]
     providers: Mapping[str, ProviderFacts]
     assumptions: Mapping[str, Assumption]
+    transfer: Transfer
+    regions: Mapping[Place, Region]
+    storage: Mapping[tuple[str, str, str], StoragePrice]  # provider, region or "*", kind
+    discounts: tuple[Discount, ...]
 
     def offer(self, row: int) -> Offer:
         """The offer in one row of the table."""
@@ -114,6 +120,40 @@ class Catalog:
         """What holds for a provider; the pooled facts for one that is not known."""
         known = self.providers.get(provider)
         return known or replace(self.providers[POOLED], provider=provider)
+
+    def storage_price(self, provider: str, region: str, kind: str = "object") -> StoragePrice:
+        """What keeping data there costs; kind is "object" or "disk".
+
+        Of a region that is not listed, the provider's dearest one counts.
+        """
+        for name in ((provider, region, kind), (provider, ANY, kind)):
+            if name in self.storage:
+                return self.storage[name]
+        elsewhere = [p for (name, _, k), p in self.storage.items() if (name, k) == (provider, kind)]
+        return max(
+            elsewhere,
+            key=lambda price: price.usd_per_gb_month,
+            default=self.storage[POOLED, ANY, kind],
+        )
+
+    def egress_usd(self, volume_bytes: float, source: Place) -> pl.Series:
+        """USD for moving so many bytes from source to each offer, in the order of the offers."""
+        return self.by_place(lambda place: self.transfer.usd(volume_bytes, source, place))
+
+    def storage_usd_per_gb_month(self, kind: str = "object") -> pl.Series:
+        """USD for a GB (2^30 bytes) kept for a month where each offer is."""
+        return self.by_place(lambda place: self.storage_price(*place, kind).usd_per_gb_month)
+
+    def by_place(self, figure: Callable[[Place], float]) -> pl.Series:
+        """A figure of each offer's provider and region, found once per place."""
+        places = self.offers.select("provider", "region").unique(maintain_order=True)
+        figures = pl.Series([figure(place) for place in places.iter_rows()], dtype=pl.Float64)
+        return self.offers.join(
+            places.with_columns(figure=figures),
+            on=["provider", "region"],
+            how="left",
+            maintain_order="left",
+        )["figure"]
 
     def filtered(self, expression: str) -> "Catalog":
         """The catalog with only the offers for which a SQL WHERE expression holds.
@@ -177,17 +217,26 @@ def load(path: Path | None = None) -> Catalog:
         with _table(path, name).open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
 
-    offers = read_offers_table(_table(path, "offers.csv"))
+    discounts = tuple(discount(row) for row in rows("discounts.csv"))
+    offers = with_reserved_prices(read_offers_table(_table(path, "offers.csv")), discounts)
+    regions = {(row["provider"], row["region"]): region(row) for row in rows("regions.csv")}
     return Catalog(
         offers=offers,
         accelerators={row["name"]: _accelerator(row) for row in rows("accelerators.csv")},
-        providers=_provider_facts(
-            offers["provider"], rows("providers.csv"), rows("egress.csv"), rows("hazards.csv")
-        ),
+        providers=_provider_facts(offers["provider"], rows("providers.csv"), rows("hazards.csv")),
         assumptions={
             row["name"]: Assumption(**{**row, "value": float(row["value"])})  # type: ignore[arg-type]
             for row in rows("assumptions.csv")
         },
+        transfer=transfer(rows("egress.csv"), regions),
+        regions=regions,
+        storage={
+            (row["provider"], row["region"], row["kind"]): StoragePrice(
+                row["product"], float(row["usd_per_gb_month"]), row["source"], row["as_of"]
+            )
+            for row in rows("storage.csv")
+        },
+        discounts=discounts,
     )
 
 
@@ -273,12 +322,10 @@ def _accelerator(row: Mapping[str, str]) -> Accelerator:
 def _provider_facts(
     sellers: Iterable[str],
     facts: Iterable[Mapping[str, str]],
-    egress: Iterable[Mapping[str, str]],
     hazards: Iterable[Mapping[str, str]],
 ) -> dict[str, ProviderFacts]:
     """One record per provider, each fact its own where there is one, else the pooled one."""
     single = {(row["provider"], row["fact"]): row for row in facts}
-    tiers = _by_provider(egress)
     bands = _by_provider(hazards)
 
     def of(provider: str) -> ProviderFacts:
@@ -292,7 +339,6 @@ def _provider_facts(
             median = fact(f"{name}_median_s")
             return Delay(float(median["value"]), value(f"{name}_sigma"), median["source"])
 
-        own_tiers = tiers.get(provider) or tiers[POOLED]
         own_bands = bands.get(provider) or bands[POOLED]
         return ProviderFacts(
             provider=provider,
@@ -301,11 +347,6 @@ def _provider_facts(
                 value("billing_minimum_s"),
                 fact("billing_granularity_s")["source"],
             ),
-            egress=tuple(
-                EgressTier(float(r["from_gb"]), float(r["to_gb"]), float(r["usd_per_gb"]))
-                for r in own_tiers
-            ),
-            interregion_usd_per_gb=value("interregion_usd_per_gb"),
             spot_hazard=tuple(
                 HazardBand(float(r["from_h"]), float(r["to_h"]), float(r["per_h"]))
                 for r in own_bands
@@ -314,15 +355,15 @@ def _provider_facts(
             provisioning=delay("provisioning"),
             stock_out=delay("stock_out"),
             node_failures_per_h=value("node_failures_per_h"),
+            pue=value("pue"),
             sources={
                 "billing": fact("billing_granularity_s")["source"],
-                "egress": "; ".join(dict.fromkeys(r["source"] for r in own_tiers)),
-                "interregion": fact("interregion_usd_per_gb")["source"],
                 "spot_hazard": own_bands[0]["source"],
                 "spot_notice": fact("spot_notice_s")["source"],
                 "provisioning": fact("provisioning_median_s")["source"],
                 "stock_out": fact("stock_out_median_s")["source"],
                 "node_failures": fact("node_failures_per_h")["source"],
+                "pue": fact("pue")["source"],
             },
         )
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog import Catalog, Delay, ProviderFacts, Purchase, price_column
+from ..catalog.transfer import GIB
 from ..profiles.records import Knobs, Profile
 from ..profiles.throughput import Fleet, StepTimeModel, knob_sets
 from ..profiles.workload import ModelFacts, Workload
@@ -298,7 +299,6 @@ def _costs(
     catalog: Catalog, workload: Workload, facts: ModelFacts, columns: dict[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
     providers = catalog.offers["provider"].to_numpy()[columns["offer"]]
-    regions = catalog.offers["region"].to_numpy()[columns["offer"]]
     mean, variance = columns["time_mean_s"], columns["time_variance"]
     rate_usd_s = columns["nodes"] * columns["price_usd_h"] / 3600
 
@@ -317,11 +317,10 @@ def _costs(
     # While a lost spot machine's place is empty, nobody is paid for it.
     unpaid = columns["idle_s"] * columns["price_usd_h"] / 3600
     compute = np.maximum(compute - unpaid, rate_usd_s * columns["work_s"])
-    kept_gb = (workload.data.bytes + CHECKPOINTS_KEPT * facts.checkpoint_bytes) / 1e9
-    gb_month = catalog.assumptions["object_storage_usd_per_gb_month"].value
+    kept_gb = (workload.data.bytes + CHECKPOINTS_KEPT * facts.checkpoint_bytes) / GIB
+    gb_month = catalog.storage_usd_per_gb_month().to_numpy()[columns["offer"]]
     storage = kept_gb * gb_month * mean / 3600 / HOURS_PER_MONTH
-    storage = np.where(providers == "local", 0.0, storage)
-    egress = egress_usd(catalog, workload, providers, regions)
+    egress = egress_usd(catalog, workload)[columns["offer"]]
     other = storage + egress
     return {
         "compute_usd": compute,
@@ -333,20 +332,9 @@ def _costs(
     }
 
 
-def egress_usd(
-    catalog: Catalog,
-    workload: Workload,
-    providers: NDArray[Any],
-    regions: NDArray[Any],
-) -> Floats:
-    """USD for moving the data once from where they lie to each (provider, region)."""
+def egress_usd(catalog: Catalog, workload: Workload) -> Floats:
+    """USD for moving the data once from where they lie to each offer of the catalog."""
     if workload.data.location is None or workload.data.bytes == 0:
-        return np.zeros(len(providers))
-    home, region = workload.data.location.split(":", 1)
-    facts, gb = catalog.facts(home), workload.data.bytes / 1e9
-    same = providers == home
-    return np.where(
-        same & (regions == region),
-        0.0,
-        np.where(same, gb * facts.interregion_usd_per_gb, facts.egress_usd(gb)),
-    )
+        return np.zeros(catalog.offers.height)
+    provider, region = workload.data.location.split(":", 1)
+    return catalog.egress_usd(workload.data.bytes, (provider, region)).to_numpy()

@@ -135,7 +135,6 @@ def test_assumed_figures_say_so() -> None:
     assert all(math.isfinite(a.value) and a.value > 0 for a in CATALOG.assumptions.values())
     unsure = CATALOG.providers["pooled"].sources
     assert unsure["billing"].startswith("assumed: ")
-    assert unsure["egress"].startswith("assumed: ")
 
 
 # ----------------------------------------------------------------------- facts of the providers
@@ -163,20 +162,10 @@ def test_delays_and_rates_are_sane(facts: ProviderFacts) -> None:
         assert 0 <= delay.sigma < 2
     assert 0 <= facts.spot_notice_s <= 600
     assert 0 < facts.node_failures_per_h < 0.01
-    assert 0 <= facts.interregion_usd_per_gb < 0.2
+    assert 1 <= facts.pue < 2
     assert all(facts.sources.values())
 
 
-@pytest.mark.parametrize("facts", FACTS)
-def test_egress_tiers_join_and_get_no_dearer(facts: ProviderFacts) -> None:
-    tiers = facts.egress
-    assert tiers[0].from_gb == 0
-    assert tiers[-1].to_gb == math.inf
-    assert all(a.to_gb == b.from_gb for a, b in pairwise(tiers))
-    assert all(0 <= tier.usd_per_gb < 0.2 for tier in tiers)
-
-
-gigabytes = st.floats(0, 1e6)
 used = st.floats(0, 1e7)
 any_facts = st.sampled_from(list(CATALOG.providers.values()))
 
@@ -191,29 +180,6 @@ def test_the_bill_never_covers_less_than_the_use_and_grows_with_it(
     assert bill(less) <= bill(more)
     assert bill(less) >= facts.billing.minimum_s
     assert bill(more) <= max(facts.billing.minimum_s, more + facts.billing.granularity_s)
-
-
-@given(any_facts, gigabytes, gigabytes)
-def test_moving_more_data_never_costs_less_nor_above_the_dearest_tier(
-    facts: ProviderFacts, a: float, b: float
-) -> None:
-    rate = max(tier.usd_per_gb for tier in facts.egress)
-    together = facts.egress_usd(a + b)
-    assert together >= facts.egress_usd(a) - 1e-9
-    assert together - facts.egress_usd(a) <= rate * b + 1e-6
-
-
-@given(any_facts)
-def test_egress_cost_does_not_jump_at_a_tier(facts: ProviderFacts) -> None:
-    for tier in facts.egress[1:]:
-        edge = tier.from_gb
-        assert facts.egress_usd(edge + 1e-6) == pytest.approx(facts.egress_usd(edge), abs=1e-5)
-    assert facts.egress_usd(0) == 0
-
-
-def test_egress_of_aws_by_hand() -> None:
-    usd = CATALOG.facts("aws").egress_usd(20_000)
-    assert usd == pytest.approx(10_239 * 0.09 + 9_760 * 0.085)
 
 
 def test_an_unknown_provider_gets_the_pooled_facts() -> None:
@@ -299,7 +265,6 @@ def test_this_machine_is_what_this_process_may_use() -> None:
     assert offer.vcpus > 0
     assert offer.memory_gib > 0
     assert set(offer.prices_usd_h) == {Purchase.OWNED}
-    assert CATALOG.facts("local").egress_usd(1e6) == 0
     assert CATALOG.facts("local").billing.billed_s(1.5) == 2
 
 
