@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 OUT ?= isocost-demo
 
-.PHONY: install demo test lint format clean
+.PHONY: install demo test test-long lint format clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +28,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+test-long: install
+	$(BIN)/python -m pytest -m long
 
 lint: install
 	$(BIN)/ruff check .
