@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from . import measurements
+
 if TYPE_CHECKING:
     from ..profiles.records import Profile, Setting
 
@@ -28,6 +30,9 @@ def _group() -> None:
 
     `isocost profile FILE` is short for `isocost profile measure FILE`.
     """
+
+
+app.command("predict")(measurements.predict)
 
 
 @app.command("measure")

@@ -1,0 +1,233 @@
+"""Predicts throughput of configurations from a table of measurements: measured, fitted, transferred.
+
+Rows are grouped into series by model, accelerator and every key that both tables give. Each series
+has its own `Scaling`; how far its intervals reach is learned by leaving measurements out, over all
+series of the table together. Configurations of an accelerator on which the model was not measured
+are carried over from those on which it was (`transfer`). No I/O.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..catalog import Accelerator
+from ..catalog.files import did_you_mean
+from .scaling import Z95, Floats, Points, Scaling, points
+from .sheets import key as accelerator_key
+from .sheets import sheet
+from .spread import Spread
+from .table import KEYS, Row
+from .transfer import Transfer, is_half
+
+MISMATCH_SIGMA = 0.3  # of a series that differs in one key from what is asked, e.g. the precision
+
+UNKNOWN_SIGMA = 1.0  # of an accelerator without a data sheet
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Throughput in the row's unit with its 90 % interval; basis says what it rests on."""
+
+    throughput: float
+    p05: float
+    p95: float
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Measured rows of one model on one accelerator that share their keys."""
+
+    model: str
+    accelerator: str
+    keys: Mapping[str, str]
+    rows: tuple[Row, ...]
+
+    @property
+    def points(self) -> Points:
+        return row_points(self.rows)
+
+    @property
+    def step_s(self) -> Floats:
+        return np.array([row.step_s for row in self.rows])
+
+
+def row_points(rows: Sequence[Row]) -> Points:
+    return points([(row.batch or 1.0, row.devices, row.nodes, row.fullest) for row in rows])
+
+
+def shared_keys(measured: Sequence[Row], wanted: Sequence[Row]) -> tuple[str, ...]:
+    """The keys that both tables give, `notes` tags included."""
+    plain = [
+        name
+        for name in KEYS
+        if any(row.cell(name) for row in measured) and any(row.cell(name) for row in wanted)
+    ]
+    return (*plain, *sorted(_tags(measured) & _tags(wanted)))
+
+
+def _tags(rows: Sequence[Row]) -> set[str]:
+    """Names of tags that sort the rows into groups; one with a value a row is no key."""
+    values: dict[str, list[str]] = {}
+    for row in rows:
+        for name, value in row.tags.items():
+            values.setdefault(name, []).append(value)
+    return {name for name, all_ in values.items() if len(set(all_)) <= max(1, len(all_) // 2)}
+
+
+def value_of(row: Row, name: str) -> str:
+    """A key's value: a column's or a tag's cell, in lower case."""
+    return (row.cell(name) if name in KEYS else row.tags.get(name, "")).lower()
+
+
+def group(rows: Iterable[Row], keys: Sequence[str]) -> list[Series]:
+    """The series of rows, in the order in which each first appears."""
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        known = "" if row.batch is not None else "no batch"
+        mark = (
+            row.cell("model").lower(),
+            accelerator_key(row.cell("accelerator")),
+            known,
+            *(value_of(row, name) for name in keys),
+        )
+        found.setdefault(mark, []).append(row)
+    return [
+        Series(mark[0], mark[1], dict(zip(keys, mark[3:], strict=True)), tuple(members))
+        for mark, members in found.items()
+    ]
+
+
+@dataclass
+class Predictor:
+    """Predictions from measured rows, for configurations that name `keys`."""
+
+    series: list[Series]
+    keys: tuple[str, ...]
+    accelerators: Mapping[str, Accelerator]
+    spread: Spread
+    transfer: Transfer
+    _fits: dict[tuple[int, ...], Scaling] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        measured: Sequence[Row],
+        wanted: Sequence[Row],
+        accelerators: Mapping[str, Accelerator],
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> "Predictor":
+        keys = shared_keys(measured, wanted)
+        series = group(measured, keys)
+        progress(f"{len(measured)} measurements in {len(series)} series")
+        return cls(
+            series,
+            keys,
+            accelerators,
+            Spread.learned([(each.points, each.step_s) for each in series]),
+            Transfer.of(series, accelerators),
+        )
+
+    def predict(self, row: Row) -> Prediction | None:
+        """The prediction of one configuration; None where its model was never measured."""
+        near, differing = self._nearest(row, accelerator_key(row.cell("accelerator")))
+        if near:
+            fit = self._fit(near)
+            at = row_points([row])
+            step = float(fit.step_s(at)[0])
+            sigma, measured = self.spread.sigma(fit, at)
+            basis = "measured" if measured[0] and not differing else "fitted"
+            return _prediction(
+                row, step, math.hypot(float(sigma[0]), MISMATCH_SIGMA * differing), basis
+            )
+        return self._transferred(row)
+
+    def unknown(self, row: Row, origin: str) -> str:
+        """Why a configuration has no prediction."""
+        models = {each.rows[0].cell("model") for each in self.series}
+        model = row.cell("model")
+        if model.lower() in {name.lower() for name in models}:
+            return (
+                f"{origin}, line {row.line}: {model} was measured, but not in the unit "
+                f"{row.cell('unit')!r}" + (" nor with a batch" if row.batch else "")
+            )
+        return f"{origin}, line {row.line}: {model!r} was not measured{did_you_mean(model, models)}"
+
+    def _nearest(self, row: Row, accelerator: str) -> tuple[list[int], int]:
+        """Series of the model on the accelerator that differ in the least telling keys, and in how
+        many of them."""
+        model = row.cell("model").lower()
+        known = row.batch is not None
+        best: tuple[bool, ...] | None = None
+        found: list[int] = []
+        for index, each in enumerate(self.series):
+            if each.model != model or each.accelerator != accelerator:
+                continue
+            if (each.rows[0].batch is not None) != known:
+                continue
+            asked = [(name, value_of(row, name)) for name in self.keys]
+            differs = tuple(bool(value) and each.keys[name] != value for name, value in asked)
+            if "unit" in self.keys and differs[self.keys.index("unit")]:
+                continue
+            if best is None or differs < best:
+                best, found = differs, [index]
+            elif differs == best:
+                found.append(index)
+        return found, sum(best or ())
+
+    def _fit(self, members: Sequence[int]) -> Scaling:
+        mark = tuple(members)
+        if mark not in self._fits:
+            rows = [row for index in members for row in self.series[index].rows]
+            self._fits[mark] = Scaling.fit(row_points(rows), np.array([row.step_s for row in rows]))
+        return self._fits[mark]
+
+    def _transferred(self, row: Row) -> Prediction | None:
+        """From the accelerators the model was measured on: compute by `transfer`, exchange kept."""
+        target = sheet(row.cell("accelerator"), self.accelerators)
+        at = row_points([row])
+        alone = Points(at.batch, *(np.ones(1) for _ in range(3)))
+        fits = []
+        for accelerator in dict.fromkeys(each.accelerator for each in self.series):
+            near, differing = self._nearest(row, accelerator)
+            if near:
+                fits.append((accelerator, self._fit(near), differing))
+        known = [each for each in fits if each[0] in self.transfer.sheets]
+        if not fits:
+            return None
+        spread = [float(self.spread.sigma(fit, at)[0][0]) for _, fit, _ in fits]
+        sigma = float(np.median(spread)) + MISMATCH_SIGMA * min(each[2] for each in fits)
+        exchange = np.median([float((fit.step_s(at) - fit.step_s(alone))[0]) for _, fit, _ in fits])
+        if target is None or not known:
+            step = float(np.exp(np.mean([np.log(fit.step_s(alone)[0]) for _, fit, _ in fits])))
+            return _prediction(
+                row, step + exchange, math.hypot(sigma, UNKNOWN_SIGMA), "transferred"
+            )
+        step, open_ = self.transfer.step_s(
+            row.cell("model").lower(),
+            is_half(row.cell("precision")),
+            float(at.batch[0]),
+            target,
+            {name: float(fit.step_s(alone)[0]) for name, fit, _ in known},
+        )
+        return _prediction(row, step + exchange, math.hypot(sigma, open_), "transferred")
+
+
+def predicted_cells(one: Prediction | None) -> dict[str, str]:
+    """The columns that a prediction adds to its row, empty where there is none."""
+    if one is None:
+        return dict.fromkeys(("throughput_pred", "p05", "p95", "basis"), "")
+    return {
+        "throughput_pred": f"{one.throughput:.6g}",
+        "p05": f"{one.p05:.6g}",
+        "p95": f"{one.p95:.6g}",
+        "basis": one.basis,
+    }
+
+
+def _prediction(row: Row, step_s: float, sigma: float, basis: str) -> Prediction:
+    middle = row.work / step_s
+    reach = math.exp(Z95 * sigma)
+    return Prediction(middle, middle / reach, middle * reach, basis)

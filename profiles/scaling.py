@@ -1,0 +1,384 @@
+"""Step time over batch, devices and nodes, fitted to measured steps of one series.
+
+A series is one model with one framework, precision, accelerator, ... : what differs between its
+points is the per-device batch b, the devices K, the nodes n and the devices m on the fullest node.
+
+    T_p(b, K, n, m) = (g(b)^p + s(K, n, m)^p)^(1/p)                                  (DESIGN 3.1)
+
+    g = a + sum_k beta_k ramp_k(b)        compute: a fixed cost and slopes between measured batches
+    s = c_i 2(m-1)/m + l_i (m-1)                                              on one node
+    s = c_n 2(n-1)/n + l_n log2 n + c_m 2(K-n)/K + l_m log2(K/n)              on several
+        + [n = 2] (c_2 + l_2 log2(K/2))   a pair of nodes exchanges otherwise than a ring of more
+
+All coefficients are not negative, so T grows with b and never falls below g: more samples never
+take less time, and scaling is never superlinear. p = 1 adds communication to compute, a larger p
+hides the shorter behind the longer (the form of Pollux, Qiao et al., OSDI 2021); the members of
+different p are combined by the error each makes on placements it has not seen. Weighted least
+squares on relative error, with a prior on every coefficient that only speaks where data do not.
+
+At placements that were measured, the curve over batch is drawn towards the measured steps; at a
+measured batch it is the measured step. No I/O.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression, least_squares, nnls
+
+Floats = NDArray[np.float64]
+
+OVERLAPS = (1.0, 2.0, 4.0)
+# A coefficient's prior: its effect at REFERENCE, as a share of a typical step. The mean is what
+# public series lose on average; the spread is as wide as what they differ by.
+REFERENCE = {"m": 8.0, "n": 8.0, "K": 32.0}
+PRIOR_SHARE = 0.02
+STEP_SHARE = 0.2  # of a step at the largest measured batch that a batch of none would take
+PAIR_SPREAD = 1 / 3  # of the other coefficients': a pair of nodes is special only if seen to be
+NOISE = 0.03  # relative error of one measured step before residuals say otherwise
+NOISE_POINTS = 4.0  # how many residuals that guess is worth
+BEYOND = 0.04  # for each doubling of devices, and of nodes, beyond those measured
+Z95 = 1.6449  # the normal's 95 % quantile: a 90 % interval reaches so many sigma
+TINY = 1e-12  # seconds; nothing is quicker
+WANDER = 0.04  # a placement's own deviation from the law, before residuals say otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Configurations, one array element each: batch a device, devices, nodes, fullest node."""
+
+    batch: Floats
+    devices: Floats
+    nodes: Floats
+    fullest: Floats
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def at(self, rows: NDArray[np.generic]) -> "Points":
+        """The points of an index or mask."""
+        return Points(self.batch[rows], self.devices[rows], self.nodes[rows], self.fullest[rows])
+
+    def placements(self) -> NDArray[np.int64]:
+        """A number for each point's placement, shape (points,); equal for equal placements."""
+        rows = np.column_stack([self.devices, self.nodes, self.fullest])
+        return np.unique(rows, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
+
+    def on(self, batch: Floats) -> "Points":
+        return replace(self, batch=batch)
+
+
+def points(rows: Sequence[tuple[float, float, float, float]]) -> Points:
+    """Points of (batch, devices, nodes, devices on the fullest node)."""
+    return Points(*np.array(rows, dtype=float).reshape(-1, 4).T)
+
+
+def exchange_terms(at: Points) -> Floats:
+    """The terms of s, shape (points, 8), in the order of the module's formula."""
+    K, n, m = at.devices, at.nodes, at.fullest
+    several = n > 1
+    pair = n == 2
+    return np.column_stack(
+        [
+            np.where(several, 0.0, 2 * (m - 1) / m),
+            np.where(several, 0.0, m - 1),
+            2 * (n - 1) / n,
+            np.log2(n),
+            np.where(several, 2 * (K - n) / K, 0.0),
+            np.where(several, np.log2(K / n), 0.0),
+            pair.astype(float),
+            np.where(pair, np.log2(K / 2), 0.0),
+        ]
+    )
+
+
+def compute_terms(batch: Floats, knots: Floats) -> Floats:
+    """1 and the ramps of g, shape (points, 1 + slopes): clip(b, k, k') - k between knots."""
+    edges = np.concatenate([[0.0], knots[1:-1], [np.inf]])
+    ramps = [np.clip(batch, low, high) - low for low, high in pairwise(edges)]
+    return np.column_stack([np.ones(len(batch)), *ramps])
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """One member: coefficients in units of their priors' scale."""
+
+    overlap: float
+    knots: Floats
+    scale: Floats
+    coefficients: Floats
+
+    @classmethod
+    def fit(cls, at: Points, step_s: Floats, overlap: float) -> Self:
+        """Least squares on relative error, coefficients not negative."""
+        knots = np.unique(at.batch)
+        compute, exchange = compute_terms(at.batch, knots), exchange_terms(at)
+        typical = float(np.exp(np.mean(np.log(step_s))))
+        step_s = step_s / typical
+        # Compute terms are scaled by what they reach, the others by their value at REFERENCE.
+        reach = np.maximum(compute.max(axis=0), 1e-12)
+        scale = np.concatenate([reach, _reference()])
+        terms = np.hstack([compute, exchange]) / scale
+        own = len(reach)
+        spread = np.ones(terms.shape[1])
+        spread[-2:] = PAIR_SPREAD
+        mean = np.zeros(terms.shape[1])
+        mean[0], mean[1:own], mean[own:-2] = STEP_SHARE, 1 - STEP_SHARE, PRIOR_SHARE
+        pull = NOISE / spread
+        pull[:own] *= 0.5  # the compute part speaks for itself unless devices were never alone
+        weighted = terms / step_s[:, None]
+        start, _ = nnls(
+            np.vstack([weighted, np.diag(pull)]), np.concatenate([np.ones(len(at)), pull * mean])
+        )
+        if overlap == 1.0 or not exchange.any():
+            return cls(overlap, knots, scale / typical, start)
+
+        def residuals(c: Floats) -> Floats:
+            g, s = weighted[:, :own] @ c[:own], weighted[:, own:] @ c[own:]
+            total = _norm(g, s, overlap)
+            return np.concatenate([total - 1, pull * (c - mean)])
+
+        def slope(c: Floats) -> Floats:
+            g, s = weighted[:, :own] @ c[:own], weighted[:, own:] @ c[own:]
+            total = np.maximum(_norm(g, s, overlap), 1e-12)
+            by_g = (g / total) ** (overlap - 1)
+            by_s = (s / total) ** (overlap - 1)
+            rows = np.hstack([weighted[:, :own] * by_g[:, None], weighted[:, own:] * by_s[:, None]])
+            return np.vstack([rows, np.diag(pull)])
+
+        found = least_squares(
+            residuals, np.maximum(start, 1e-3), slope, bounds=(0, np.inf), max_nfev=100
+        )
+        return cls(overlap, knots, scale / typical, found.x)
+
+    def parts(self, at: Points) -> tuple[Floats, Floats]:
+        """Compute and exchange, seconds."""
+        c = self.coefficients / self.scale
+        compute = compute_terms(at.batch, self.knots)
+        own = compute.shape[1]
+        return compute @ c[:own], exchange_terms(at) @ c[own:]
+
+    def step_s(self, at: Points) -> Floats:
+        return _norm(*self.parts(at), self.overlap)
+
+    def gradient(self, at: Points) -> Floats:
+        """Of log step time by the coefficients, shape (points, coefficients)."""
+        g, s = self.parts(at)
+        total = _norm(g, s, self.overlap)
+        by_g, by_s = (g / total) ** (self.overlap - 1), (s / total) ** (self.overlap - 1)
+        compute = compute_terms(at.batch, self.knots)
+        rows = np.hstack([compute * by_g[:, None], exchange_terms(at) * by_s[:, None]])
+        return rows / self.scale / total[:, None]
+
+    def information(self, at: Points) -> Floats:
+        """J'J + prior, of points in units of NOISE."""
+        rows = self.gradient(at)
+        spread = np.ones(rows.shape[1])
+        spread[-2:] = PAIR_SPREAD
+        return rows.T @ rows / NOISE**2 + np.diag(1 / spread**2)
+
+
+def _norm(g: Floats, s: Floats, p: float) -> Floats:
+    if p == 1.0:
+        return np.maximum(g + s, TINY)
+    big = np.maximum(np.maximum(g, s), TINY)
+    return big * ((g / big) ** p + (s / big) ** p) ** (1 / p)
+
+
+def _reference() -> Floats:
+    m, n, k = REFERENCE["m"], REFERENCE["n"], REFERENCE["K"]
+    one = exchange_terms(points([(1, m, 1, m)]))[0]
+    many = exchange_terms(points([(1, k, n, k / n)]))[0]
+    pair = exchange_terms(points([(1, 2 * m, 2, m)]))[0]
+    return np.concatenate([one[:2], many[2:6], pair[6:]])
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Steps measured at one placement: batches, steps as measured, and drawn towards the law.
+
+    Both rise with the batch: where readings do not, their mean over the stretch stands.
+    """
+
+    batches: Floats
+    measured_s: Floats
+    smooth_s: Floats
+    apart: Floats  # largest log distance of a reading from measured_s
+
+    def at(self, batch: Floats, law_s: Floats, law_at_knots_s: Floats) -> Floats:
+        """Steps at batches: between knots in the law's shape, beyond them in its proportion."""
+        x, y, shape = self.batches, self.smooth_s, law_at_knots_s
+        place = np.clip(np.searchsorted(x, batch, side="right") - 1, 0, max(len(x) - 2, 0))
+        after = np.minimum(place + 1, len(x) - 1)
+        rise = shape[after] - shape[place]
+        linear = (batch - x[place]) / np.where(after > place, x[after] - x[place], 1.0)
+        share = np.where(
+            rise > 1e-9 * shape[place], (law_s - shape[place]) / np.where(rise > 0, rise, 1), linear
+        )
+        inside = y[place] + (y[after] - y[place]) * np.clip(share, 0, 1)
+        value = np.where(
+            batch < x[0],
+            y[0] * law_s / shape[0],
+            np.where(batch > x[-1], y[-1] * law_s / shape[-1], inside),
+        )
+        # Never outside what was measured on either side, and the measurement where there is one.
+        low = np.concatenate([[0.0], self.measured_s])[np.searchsorted(x, batch, side="right")]
+        high = np.concatenate([self.measured_s, [np.inf]])[np.searchsorted(x, batch, side="left")]
+        return np.asarray(np.clip(value, low, high))
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """A series' step-time model. Predictions are lognormal about step_s; see `sigma`.
+
+    noise: of one measured step about its curve. wander: of a placement about the law.
+    """
+
+    laws: tuple[Law, ...]
+    weights: Floats
+    information: tuple[Floats, ...]
+    curves: dict[tuple[float, float, float], Curve]
+    noise: float
+    wander: float
+    degrees: float
+
+    @classmethod
+    def fit(cls, at: Points, step_s: Floats) -> Self:
+        """The model of measured steps; a configuration may be given several times."""
+        laws, weights = _members(at, step_s)
+        law_s = _combined(laws, weights, at)
+        residual = np.log(step_s / law_s)
+        placement = at.placements()
+        noise, wander, degrees = _spreads(residual, placement, laws[0].coefficients)
+        curves = {}
+        for number in range(placement.max() + 1):
+            rows = np.flatnonzero(placement == number)
+            here = at.at(rows)
+            key = float(here.devices[0]), float(here.nodes[0]), float(here.fullest[0])
+            curves[key] = _curve(
+                here.batch, step_s[rows], residual[rows], law_s[rows], noise, wander
+            )
+        information = tuple(law.information(at) for law in laws)
+        return cls(laws, weights, information, curves, noise, wander, degrees)
+
+    def law_s(self, at: Points) -> Floats:
+        """Step times of the combined law alone, seconds."""
+        return _combined(self.laws, self.weights, at)
+
+    def step_s(self, at: Points) -> Floats:
+        """Predicted step times, seconds, shape (points,)."""
+        value = self.law_s(at)
+        one = self.curves.get((1.0, 1.0, 1.0))
+        floor = np.zeros(len(at))
+        if one is not None:
+            alone = Points(at.batch, *(np.ones(len(at)) for _ in range(3)))
+            floor = one.at(at.batch, self.law_s(alone), self._knots(one, (1.0, 1.0, 1.0)))
+        keys = list(zip(at.devices, at.nodes, at.fullest, strict=True))
+        seen = np.zeros(len(at), dtype=bool)
+        for key in set(keys):
+            curve = self.curves.get(key)
+            if curve is not None:
+                rows = np.array([each == key for each in keys])
+                seen |= rows
+                value[rows] = curve.at(at.batch[rows], value[rows], self._knots(curve, key))
+        return np.where(seen, value, np.maximum(value, floor))
+
+    def _knots(self, curve: Curve, key: tuple[float, float, float]) -> Floats:
+        K, n, m = key
+        return self.law_s(points([(b, K, n, m) for b in curve.batches]))
+
+    def sigma(self, at: Points) -> Floats:
+        """Log-standard-deviation of a measurement about step_s, shape (points,).
+
+        What the coefficients leave open, what the members disagree on, how far placements wander
+        from the law, more so beyond those measured, and the noise of the measurement it will be compared with.
+        """
+        value = np.log(np.array([law.step_s(at) for law in self.laws]))
+        mean = self.weights @ value
+        apart = self.weights @ (value - mean) ** 2
+        open_ = np.zeros(len(at))
+        for weight, law, information in zip(self.weights, self.laws, self.information, strict=True):
+            rows = law.gradient(at)
+            solved = np.linalg.solve(information, rows.T).T
+            open_ += weight * np.einsum("ij,ij->i", rows, solved)
+        most = max(K for K, _, _ in self.curves)
+        widest = max(n for _, n, _ in self.curves)
+        beyond = np.log2(np.maximum(at.devices / most, 1)) + np.log2(
+            np.maximum(at.nodes / widest, 1)
+        )
+        law = open_ * max(self.noise / NOISE, 1.0) ** 2 + apart + self.wander**2
+        law += (BEYOND * beyond) ** 2
+        sigma = np.sqrt(law + self.noise**2)
+        keys = zip(at.batch, at.devices, at.nodes, at.fullest, strict=True)
+        for i, (b, K, n, m) in enumerate(keys):
+            curve = self.curves.get((K, n, m))
+            if curve is not None and b in curve.batches:
+                reading = curve.apart[np.searchsorted(curve.batches, b)]
+                sigma[i] = max(min(sigma[i], math.sqrt(2) * self.noise), 1.01 * reading / Z95)
+        return np.asarray(sigma)
+
+
+def _combined(laws: tuple[Law, ...], weights: Floats, at: Points) -> Floats:
+    return np.asarray(np.exp(weights @ np.log(np.array([law.step_s(at) for law in laws]))))
+
+
+def _members(at: Points, step_s: Floats) -> tuple[tuple[Law, ...], Floats]:
+    """The laws of each overlap and their weights: inverse squared error on placements left out."""
+    placement = at.placements()
+    if not exchange_terms(at).any() or placement.max() < 2:
+        overlaps = (1.0, 2.0) if exchange_terms(at).any() else (1.0,)
+        return tuple(Law.fit(at, step_s, p) for p in overlaps), np.full(
+            len(overlaps), 1 / len(overlaps)
+        )
+    laws = tuple(Law.fit(at, step_s, p) for p in OVERLAPS)
+    folds = placement % min(8, placement.max() + 1)
+    errors = np.zeros(len(laws))
+    for fold in np.unique(folds):
+        out = folds == fold
+        if out.all():
+            continue
+        for i, p in enumerate(OVERLAPS):
+            law = Law.fit(at.at(~out), step_s[~out], p)
+            errors[i] += np.sum(np.log(step_s[out] / law.step_s(at.at(out))) ** 2)
+    mean = errors / len(at) + NOISE**2
+    weights = mean**-2
+    return laws, weights / weights.sum()
+
+
+def _spreads(
+    residual: Floats, placement: NDArray[np.int64], coefficients: Floats
+) -> tuple[float, float, float]:
+    """Noise within and wander between placements, and the degrees of freedom behind the noise."""
+    count = np.bincount(placement)
+    middle = np.bincount(placement, residual) / count
+    inner = residual - middle[placement]
+    free = max(len(residual) - len(count) - 1.0, 0.0) * 0.7
+    noise2 = (np.sum(inner**2) + NOISE_POINTS * NOISE**2) / (free + NOISE_POINTS)
+    active = int(np.sum(coefficients > 1e-6))
+    apart = max(len(count) - 0.5 * active, 0.0)
+    between = np.sum(np.maximum(middle**2 - noise2 / count, 0))
+    wander2 = (between + NOISE_POINTS * WANDER**2) / (apart + NOISE_POINTS)
+    return math.sqrt(noise2), math.sqrt(wander2), free + NOISE_POINTS
+
+
+def _curve(
+    batch: Floats, step_s: Floats, residual: Floats, law_s: Floats, noise: float, wander: float
+) -> Curve:
+    """A placement's curve: residuals drawn to the law as noise and wander say (best linear)."""
+    batches, which, count = np.unique(batch, return_inverse=True, return_counts=True)
+    mean = np.bincount(which, residual) / count
+    measured = np.exp(np.bincount(which, np.log(step_s)) / count)
+    law = np.exp(np.bincount(which, np.log(law_s)) / count)
+    # One shared deviation and one that changes along the batch, of equal weight.
+    apart = np.abs(np.subtract.outer(np.log2(batches), np.log2(batches)))
+    cov = wander**2 * (0.5 + 0.5 * np.exp(-apart / 2))
+    smooth = cov @ np.linalg.solve(cov + np.diag(noise**2 / count), mean)
+    rising = isotonic_regression(law * np.exp(smooth), weights=count.astype(float)).x
+    monotone = isotonic_regression(measured, weights=count.astype(float)).x
+    apart_s = np.zeros(len(batches))
+    np.maximum.at(apart_s, which, np.abs(np.log(step_s / monotone[which])))
+    return Curve(batches, monotone, rising, apart_s)

@@ -1,0 +1,94 @@
+"""Data sheets by whatever name a table gives an accelerator: the catalog's, and of cards that
+measurements were published of but nobody rents out."""
+
+import csv
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+from ..catalog import Accelerator
+
+_VENDORS = r"\b(NVIDIA|AMD|GOOGLE|INTEL|TESLA|INSTINCT|GEFORCE|DESIGN|WITH|CHIP)\b"
+# What a bare family name means, and form factors that the catalog does not tell apart.
+_MEANT = {
+    "A100": "A10040GB",
+    "V100": "V10016GB",
+    "H10080GB": "H100",
+    "H10096GB": "H100",
+    "H100PCIE80GB": "H100PCIE",
+    "H200141GB": "H200",
+    "H200NVL141GB": "H200",
+    "B200180GB": "B200",
+    "A100PCIE40GB": "A10040GB",
+    "MI350X": "MI355X",
+    "2080TI": "RTX2080TI",
+    "RTX6000": "QUADRORTX6000",
+    "RTX": "RTX2080TI",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """An accelerator's rates by the `key` of its name: dense FLOP/s in float32 and at 16 bit, memory bytes/s."""
+
+    name: str
+    flops: float
+    half_flops: float
+    bytes_s: float
+
+    def rate(self, half: bool) -> float:
+        return self.half_flops if half else self.flops
+
+
+def key(name: str) -> str:
+    """The name without vendor, form factor and punctuation.
+
+    >>> key("NVIDIA V100-SXM2-16GB"), key("Google TPU v4"), key("RTX 2080 Ti")
+    ('V10016GB', 'TPUV4', 'RTX2080TI')
+    """
+    word = re.sub(_VENDORS, " ", name.upper())
+    word = re.sub(r"\bSXM\d?\b|\(.*?\)", " ", word)
+    word = re.sub(r"[^A-Z0-9]", "", word)
+    return _MEANT.get(word, word)
+
+
+@lru_cache
+def _own() -> Mapping[str, Sheet]:
+    text = (files(__package__) / "data" / "sheets.csv").read_text(encoding="utf-8")
+    return {
+        key(row["name"]): _sheet(
+            row["name"],
+            float(row["fp32_tflops"]),
+            float(row["fp16_tflops"]) if row["fp16_tflops"] else None,
+            float(row["bandwidth_gb_s"]),
+        )
+        for row in csv.DictReader(text.splitlines())
+    }
+
+
+def _sheet(name: str, fp32: float | None, fp16: float | None, gb_s: float | None) -> Sheet:
+    # A TPU has one rate, in bfloat16; a card without a 16-bit rate computes as in float32.
+    full = fp32 if fp32 is not None else (fp16 or math.nan) / 2
+    return Sheet(
+        key(name),
+        full * 1e12,
+        (fp16 if fp16 is not None else full) * 1e12,
+        (gb_s or math.nan) * 1e9,
+    )
+
+
+def sheet(name: str, accelerators: Mapping[str, Accelerator]) -> Sheet | None:
+    """The data sheet of an accelerator by any of its names; None where there is none."""
+    wanted = key(name)
+    if (own := _own().get(wanted)) is not None:
+        return own
+    for each in accelerators.values():
+        if key(each.name) == wanted and each.kind != "cpu":
+            half = each.fp16_tflops if each.fp16_tflops is not None else each.bf16_tflops
+            if each.fp32_tflops is None and half is None:
+                return None
+            return _sheet(each.name, each.fp32_tflops, half, each.bandwidth_gb_s)
+    return None

@@ -1,0 +1,215 @@
+"""Laws of the step-time model and its predictions from tables of measurements."""
+
+import csv
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from isocost.catalog import load
+from isocost.catalog.files import InputError
+from isocost.profiles.predict import Prediction, Predictor
+from isocost.profiles.scaling import Points, Scaling, points
+from isocost.profiles.table import Row, parse_table
+
+from .conftest import Command
+
+# Shrinking a failure of a fit takes minutes and explains little.
+QUICK = settings(deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+ACCELERATORS = load().accelerators
+HEADER = (
+    "source,model,accelerator,accelerators,nodes,accelerators_per_node,per_device_batch,throughput"
+)
+
+placement = st.sampled_from(
+    [
+        (1, 1, 1),
+        (2, 1, 2),
+        (4, 1, 4),
+        (8, 1, 8),
+        (2, 2, 1),
+        (3, 2, 2),
+        (8, 2, 4),
+        (6, 3, 2),
+        (16, 4, 4),
+    ]
+)
+batch = st.sampled_from([4.0, 8.0, 16.0, 24.0, 64.0, 256.0])
+
+
+@st.composite
+def measured(draw: st.DrawFn) -> tuple[Points, np.ndarray]:
+    """Steps of a true law with up to a fifth of noise, at a few of the configurations above."""
+    where = draw(st.lists(st.tuples(batch, placement), min_size=1, max_size=10, unique=True))
+    at = points([(b, *place) for b, place in where])
+    fixed, slope, exchange = (
+        draw(st.floats(low, high)) for low, high in ((0, 1), (0.001, 1), (0, 3))
+    )
+    noise = draw(st.lists(st.floats(-0.2, 0.2), min_size=len(at), max_size=len(at)))
+    true = 0.01 + fixed + slope * at.batch + exchange * np.log2(at.devices)
+    return at, true * np.exp(np.array(noise))
+
+
+@settings(QUICK, max_examples=20)
+@given(measured(), placement)
+def test_more_samples_never_take_less_time(
+    given_: tuple[Points, np.ndarray], where: tuple[int, int, int]
+) -> None:
+    fit = Scaling.fit(*given_)
+    steps = fit.step_s(points([(float(b), *where) for b in np.geomspace(1, 1024, 60)]))
+    assert (steps > 0).all()
+    assert (np.diff(steps) >= -1e-9 * steps[1:]).all()
+
+
+@settings(QUICK, max_examples=20)
+@given(measured(), batch)
+def test_scaling_is_never_superlinear_unless_measured_so(
+    given_: tuple[Points, np.ndarray], b: float
+) -> None:
+    at, step_s = given_
+    fit = Scaling.fit(at, step_s)
+    seen = {(K, n, m) for K, n, m in zip(at.devices, at.nodes, at.fullest, strict=True)}
+    for place in [(2, 1, 2), (8, 1, 8), (3, 3, 1), (32, 4, 8), (64, 16, 4)]:
+        if place in seen:
+            continue
+        alone, together = fit.step_s(points([(b, 1, 1, 1), (b, *place)]))
+        assert 0 < alone / together <= 1 + 1e-9
+
+
+@settings(QUICK, max_examples=20)
+@given(measured())
+def test_a_measured_point_lies_in_its_own_interval(given_: tuple[Points, np.ndarray]) -> None:
+    at, step_s = given_
+    rows = [_row(at, i, at.batch[i] * at.devices[i] / step_s[i]) for i in range(len(at))]
+    for row, one in zip(rows, _predict(rows, rows), strict=True):
+        assert one.basis == "measured"
+        assert row.throughput is not None
+        assert one.p05 <= row.throughput <= one.p95
+
+
+@settings(QUICK, max_examples=10)
+@given(measured(), st.randoms(use_true_random=False), st.floats(1e-3, 1e3))
+def test_order_and_units_change_nothing(
+    given_: tuple[Points, np.ndarray], chance: random.Random, scale: float
+) -> None:
+    at, step_s = given_
+    asked = points([(12.0, 1, 1, 1), (48.0, 4, 1, 4), (16.0, 32, 4, 8)])
+    plain = Scaling.fit(at, step_s)
+    order = list(range(len(at)))
+    chance.shuffle(order)
+    shuffled = Scaling.fit(at.at(np.array(order)), step_s[order])
+    assert shuffled.step_s(asked) == pytest.approx(plain.step_s(asked), rel=2e-2)
+    scaled = Scaling.fit(at, step_s * scale)
+    assert scaled.step_s(asked) == pytest.approx(plain.step_s(asked) * scale, rel=2e-2)
+    assert scaled.sigma(asked) == pytest.approx(plain.sigma(asked), rel=5e-2)
+
+
+def _row(at: Points, i: int, throughput: float | None) -> Row:
+    return Row(
+        i + 2,
+        {"model": "net", "accelerator": "T4"},
+        float(at.batch[i]),
+        int(at.devices[i]),
+        int(at.nodes[i]),
+        int(at.fullest[i]),
+        throughput,
+    )
+
+
+def _predict(known: list[Row], wanted: list[Row]) -> list[Prediction]:
+    predictor = Predictor.of(known, wanted, ACCELERATORS)
+    found = [predictor.predict(row) for row in wanted]
+    assert all(found)
+    return [one for one in found if one]
+
+
+def _line_law(b: float, devices: int, nodes: int) -> float:
+    """Throughput of a made-up law, samples/s."""
+    step = 0.05 + 0.002 * b + 0.02 * math.log2(devices) + 0.03 * math.log2(nodes)
+    return b * devices / step
+
+
+def test_a_law_is_recovered_where_it_was_not_measured(tmp_path: Path, isocost: Command) -> None:
+    lines = [HEADER]
+    for b in (16, 64, 256):
+        for devices, nodes in ((1, 1), (2, 1), (4, 1), (4, 2), (8, 2), (12, 3)):
+            value = _line_law(b, devices, nodes)
+            lines.append(f"own,net,T4,{devices},{nodes},{math.ceil(devices / nodes)},{b},{value}")
+    (tmp_path / "known.csv").write_text("\n".join(lines))
+    asked = ["source,model,accelerator,accelerators,nodes,global_batch,note"]
+    asked += [
+        "own,net,T4,16,4,2048,far",
+        "own,net,NVIDIA T4,1,1,32,between",
+        "own,net,T4,4,1,64,here",
+    ]
+    asked += ["own,net,V100,1,1,64,elsewhere"]
+    (tmp_path / "asked.csv").write_text("\n".join(asked))
+    done = isocost(
+        "profile", "predict", "--measurements", "known.csv", "--at", "asked.csv", "-o", "out.csv"
+    )
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "out.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["basis"] for row in rows] == ["fitted", "fitted", "measured", "transferred"]
+    assert [row["note"] for row in rows] == ["far", "between", "here", "elsewhere"]
+    truth = [_line_law(128, 16, 4), _line_law(32, 1, 1), _line_law(16, 4, 1)]
+    for row, true in zip(rows, truth, strict=False):
+        assert float(row["throughput_pred"]) == pytest.approx(true, rel=0.1)
+        assert float(row["p05"]) <= true <= float(row["p95"])
+    carried = rows[3]
+    assert float(carried["throughput_pred"]) > _line_law(64, 1, 1)
+    assert float(carried["p95"]) / float(carried["p05"]) > 1.5
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("own,net,T4,1,1,1,32,fast", "line 2 has throughput 'fast'; expected a number above 0"),
+        ("own,net,T4,1,1,1,32,-3", "line 2 has throughput -3; expected a number above 0"),
+        ("own,net,T4,1,1,1,32,", "line 2 has no throughput"),
+        ("own,,T4,1,1,1,32,9", "line 2 has no model"),
+        ("own,net,T4,1.5,1,1,32,9", "line 2 has accelerators 1.5; expected a whole number"),
+        ("own,net,T4,9,2,4,32,9", "line 2 puts 9 accelerators on 2 nodes with at most 4"),
+        ("own,net,T4,1,1,1,9", "line 2 has 7 cells; the header has 8"),
+        ("own,net,T4,1,1,1,nan,9", "line 2 has per_device_batch nan"),
+    ],
+)
+def test_a_wrong_row_gets_a_sentence(line: str, words: str) -> None:
+    with pytest.raises(InputError, match=r"t\.csv") as caught:
+        parse_table(f"{HEADER}\n{line}\n", "t.csv", measured=True).sound()
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "t.csv is empty"),
+        ("model,accelerator\n", "has no column 'throughput'"),
+        ("modle,accelerator,throughput\n", "no column 'model'; did you mean 'modle'?"),
+        (HEADER + "\n", "has no rows"),
+        ("model,model,accelerator,throughput\n", "has the column 'model' twice"),
+    ],
+)
+def test_a_wrong_table_gets_a_sentence(text: str, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_table(text, "t.csv", measured=True).sound()
+    assert words in str(caught.value)
+
+
+def test_an_unknown_model_is_named_and_the_others_are_written(
+    tmp_path: Path, isocost: Command
+) -> None:
+    (tmp_path / "known.csv").write_text(f"{HEADER}\nown,net,T4,1,1,1,32,100\n")
+    (tmp_path / "asked.csv").write_text(
+        "model,accelerator,per_device_batch\nnet,T4,32\nnett,T4,32\n"
+    )
+    done = isocost(
+        "profile", "predict", "--measurements", "known.csv", "--at", "asked.csv", "-o", "out.csv"
+    )
+    assert done.returncode == 2
+    assert "asked.csv, line 3: 'nett' was not measured; did you mean 'net'?" in done.stderr
+    assert "net,T4,32,100" in (tmp_path / "out.csv").read_text()
