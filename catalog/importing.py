@@ -100,7 +100,7 @@ def judge(
     """
     texts = table.with_columns(
         pl.lit(None, pl.String).alias(name) for name in OFFER_COLUMNS if name not in table.columns
-    ).with_columns(pl.col(pl.String).str.strip_chars().replace("", None))
+    ).select("line", pl.col(*OFFER_COLUMNS).str.strip_chars().replace("", None))
     named, unknown = _with_known_accelerators(texts, catalog)
     typed = named.with_columns(
         *(pl.col(name).cast(pl.Float64, strict=False) for name in NUMBERS),

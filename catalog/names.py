@@ -46,19 +46,21 @@ def accelerator_name(
     >>> known = {"A100-40GB", "A100-80GB", "T4", "RTX-A6000"}
     >>> [accelerator_name(n, known) for n in ("NVIDIA Tesla T4", "a100", "RTXA6000", "T44")]
     ['T4', 'A100-40GB', 'RTX-A6000', None]
-    >>> accelerator_name("A100", known, memory_gib=80)
-    'A100-80GB'
+    >>> accelerator_name("A100", known, memory_gib=80), accelerator_name("T4-16GB", known)
+    ('A100-80GB', 'T4')
     """
+    by_key = {_key(name): name for name in known} | OTHER_NAMES
     key = _key(given)
-    if key in BY_MEMORY:
-        variants = BY_MEMORY[key]
-        if memory_gib is None:
-            return next(iter(variants.values()))
-        return variants[min(variants, key=lambda gib: abs(gib - memory_gib))]
-    by_key = {_key(name): name for name in known}
-    found = by_key.get(key) or OTHER_NAMES.get(key)
-    if found is None and (stem := re.sub(r"\d+gb$", "", key)) != key:
-        found = by_key.get(stem)  # H100-80GB, L4-24GB
+    stated = re.search(r"([\d.]+)\s*gi?b$", given, re.IGNORECASE)
+    stem = _key(given[: stated.start()]) if stated else key
+    memory = memory_gib if stated is None else float(stated[1])
+    if stem in BY_MEMORY:
+        variants = BY_MEMORY[stem]
+        usual = next(iter(variants))
+        near = min(variants, key=lambda gib: abs(gib - (usual if memory is None else memory)))
+        found = variants[near]
+    else:
+        found = by_key.get(key) or by_key.get(stem, "")  # the stem of H100-80GB, L4-24GB
     return found if found in known else None
 
 

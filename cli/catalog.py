@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .catalog_refresh import refresh
 from .output import CatalogChoice
 
 if TYPE_CHECKING:
     from ..catalog.importing import Imported, Refusal
 
 app = typer.Typer(help="Offers and their prices.", no_args_is_help=True)
+app.command("refresh")(refresh)
 
 
 @app.callback()
