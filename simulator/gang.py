@@ -15,12 +15,14 @@ import simpy
 from ..catalog import Billing
 from ..optimizer.plan import PlannedCandidate
 from .records import Happening
+from .spot import Supply
 from .world import World
 
 Events = Generator[Any, Any, None]
 Tell = Callable[[Happening, int | None], None]
 
 HOPELESS = 100.0  # times the undisturbed time, waits for one loss included
+MOST_WAIT_S = 100 * 24 * 3600.0  # and so long on top where the supply of machines is limited
 MOST_LOSSES = 2_000  # a job that has lost so many machines is not given another
 SMALLEST_INTERVAL_S = 1e-9
 
@@ -48,8 +50,11 @@ class GangSpec:
     hopeless_s: float
 
     @classmethod
-    def of(cls, candidate: PlannedCandidate) -> "GangSpec":
-        """The gang of a planned candidate; storage is kept for as long as the job runs."""
+    def of(cls, candidate: PlannedCandidate, limited: bool = False) -> "GangSpec":
+        """The gang of a planned candidate; storage is kept for as long as the job runs.
+
+        limited: its machines may be missing for long, so that it is given up later.
+        """
         known, predicted = candidate.reliability, candidate.predicted
         interval = max(known.checkpoint_interval_s, SMALLEST_INTERVAL_S)
         waits = sum(
@@ -65,7 +70,7 @@ class GangSpec:
             billing=Billing(known.billing_granularity_s, known.billing_minimum_s, "the plan"),
             storage_usd_s=predicted.cost_lines.storage / predicted.time_s.mean,
             egress_usd=predicted.cost_lines.egress,
-            hopeless_s=HOPELESS * undisturbed,
+            hopeless_s=HOPELESS * undisturbed + (MOST_WAIT_S if limited else 0.0),
         )
 
     def bill(self, node: int, from_s: float, to_s: float) -> Bill:
@@ -91,13 +96,15 @@ class Outcome:
         return sum(bill.usd for bill in self.bills) + self.storage_usd + self.egress_usd
 
 
-def stretched_s(work_s: float, interval_s: float, stall_s: float) -> float:
-    """work + ceil(work / interval) stall: the last checkpoint is the result.
+def stretched_s(work_s: float, interval_s: float, stall_s: float, pace: float = 1.0) -> float:
+    """pace work + ceil(work / interval) stall: the last checkpoint is the result.
+
+    pace: time over average time of a step on these machines.
 
     >>> stretched_s(100.0, 30.0, 2.0)
     108.0
     """
-    return work_s + segments(work_s, interval_s) * stall_s
+    return work_s * pace + segments(work_s, interval_s) * stall_s
 
 
 def segments(work_s: float, interval_s: float) -> int:
@@ -106,20 +113,19 @@ def segments(work_s: float, interval_s: float) -> int:
 
 
 def progress(
-    elapsed_s: float, work_s: float, interval_s: float, stall_s: float
+    elapsed_s: float, work_s: float, interval_s: float, stall_s: float, pace: float = 1.0
 ) -> tuple[float, float]:
     """(work saved, work lost) after elapsed_s of training that had work_s before it.
 
-    k = floor(elapsed / (interval + stall)) checkpoints are written, and hold k interval of work.
+    k = floor(elapsed / (pace interval + stall)) checkpoints are written, and hold k interval of work.
 
     >>> progress(70.0, 100.0, 30.0, 2.0)
     (60.0, 6.0)
     """
-    written = min(
-        math.floor(elapsed_s / (interval_s + stall_s)), max(segments(work_s, interval_s) - 1, 0)
-    )
+    whole_s = interval_s * pace + stall_s
+    written = min(math.floor(elapsed_s / whole_s), max(segments(work_s, interval_s) - 1, 0))
     saved = written * interval_s
-    since = elapsed_s - written * (interval_s + stall_s)
+    since = (elapsed_s - written * whole_s) / pace
     return saved, max(min(since, interval_s, work_s - saved), 0.0)
 
 
@@ -133,6 +139,8 @@ class Gang:
     Every place is filled by itself: requested, ready, lost, waiting for stock, requested again.
     The work goes on while all places are filled; a loss throws it back to the last checkpoint,
     and it is read back once the gang is whole again. The survivors wait, are billed, and age.
+    Where the world's supply is limited, no more machines stand than it allows: when it falls, the
+    latest to come go at once, and places are filled again as it rises.
     """
 
     def __init__(
@@ -144,7 +152,11 @@ class Gang:
         self._training: Any = None
         self._interruptible = False
         self._over = False
-        self._opened_s: dict[int, float] = {}
+        self._lives = [0] * spec.nodes
+        self._places: list[Any] = []
+        self._allowed: int | None = None  # machines that the supply lets stand; None: any number
+        self._more = env.event()
+        self._opened_s: dict[int, float] = {}  # in the order of their requests
         self._bills: list[Bill] = []
         self._losses = 0
         self._lost_work_s = 0.0
@@ -153,8 +165,11 @@ class Gang:
         """The job from its request to its target, as a process that returns the outcome."""
         env, spec, start = self._env, self._spec, self._env.now
         work = self._world.work_s()
-        for node in range(spec.nodes):
-            env.process(self._place(node))
+        supply = self._world.supply()
+        if supply is not None:
+            self._allowed = 0
+            env.process(self._follow(supply))
+        self._places = [env.process(self._place(node)) for node in range(spec.nodes)]
         self._training = env.process(self._train(work))
         yield self._training | env.timeout(spec.hopeless_s)
         self._over = True
@@ -178,22 +193,44 @@ class Gang:
     def _place(self, node: int) -> Events:
         env, world, life = self._env, self._world, 0
         while not self._over:
+            while self._allowed is not None and len(self._opened_s) >= self._allowed:
+                yield self._more
+            if self._over:
+                return
             self._open(node)
-            yield env.timeout(world.provisioning_s(node, life))
+            self._lives[node], joined = life, False
+            try:
+                yield env.timeout(world.provisioning_s(node, life))
+                if self._over:
+                    return
+                self._join(node)
+                joined = True
+                lasts = world.life_s(node, life, env.now)
+                yield env.event() if math.isinf(lasts) else env.timeout(lasts)
+            except simpy.Interrupt:
+                pass  # the supply has fallen; the loss itself is the same
             if self._over:
                 return
-            self._join(node)
-            lasts = world.life_s(node, life)
-            if math.isinf(lasts):
-                return
-            yield env.timeout(lasts)
-            if self._over:
-                return
-            self._lose(node)
+            self._lose(node, joined)
             if self._losses >= MOST_LOSSES:
                 return
             life += 1
             yield env.timeout(world.stock_out_s(node, life))
+
+    def _follow(self, supply: Supply) -> Events:
+        """Keep the machines that stand within the supply."""
+        env, began = self._env, self._env.now
+        for at_s, machines in supply:
+            if began + at_s > env.now:
+                yield env.timeout(began + at_s - env.now)
+            if self._over:
+                return
+            rises, self._allowed = machines > (self._allowed or 0), machines
+            for node in list(self._opened_s)[machines:]:
+                self._places[node].interrupt()
+            if rises:
+                self._more.succeed()
+                self._more = env.event()
 
     def _train(self, work_s: float) -> Events:
         env, spec, left, begun = self._env, self._spec, work_s, False
@@ -201,17 +238,19 @@ class Gang:
         while True:
             while self._ready < spec.nodes:
                 yield self._whole
+            pace = self._world.stretch(self._lives)
             self._interruptible, since = True, math.inf
             try:
                 if begun:
                     yield env.timeout(stall)
                 self._tell("restored" if begun else "work", None)
                 begun, since = True, env.now
-                yield env.timeout(stretched_s(left, interval, stall))
+                yield env.timeout(stretched_s(left, interval, stall, pace))
                 self._interruptible = False
                 return
             except simpy.Interrupt:
-                saved, lost = progress(max(env.now - since, 0.0), left, interval, stall)
+                elapsed = max(env.now - since, 0.0)
+                saved, lost = progress(elapsed, left, interval, stall, pace)
                 left -= saved
                 self._lost_work_s += lost
 
@@ -221,10 +260,12 @@ class Gang:
         if self._ready == self._spec.nodes:
             self._whole.succeed()
 
-    def _lose(self, node: int) -> None:
+    def _lose(self, node: int, joined: bool) -> None:
         self._tell("lost", node)
         self._close(node)
         self._losses += 1
+        if not joined:
+            return
         if self._ready == self._spec.nodes:
             self._whole = self._env.event()
         self._ready -= 1

@@ -83,10 +83,34 @@ class JobRehearsal(Rehearsed):
     predicted_cost_usd: Spread
 
 
+class Difference(Record):
+    """A figure of a scenario against the baseline, paired future by future.
+
+    variance_ratio: variance of the paired difference over that of two independent samples.
+    """
+
+    baseline: float
+    mean: float
+    p90: float
+    difference: float
+    difference_ci95: Interval
+    variance_ratio: float
+
+
+class Scenario(Record):
+    """One what-if: the change in the user's words, and what it does to finish and cost."""
+
+    change: str
+    finish_s: Difference
+    cost_usd: Difference
+    unfinished: int
+
+
 class Simulation(Document, Rehearsed):
     """A rehearsal of a plan: the finish of its last job, and the cost of all.
 
-    example: one replication event by event, the one whose finish is the p90.
+    basis: on what the futures rest, in sentences. example: one replication event by event, the
+    one whose finish is the p90.
     """
 
     schema_id: Literal["isocost/simulation/v1"] = Field(
@@ -97,6 +121,8 @@ class Simulation(Document, Rehearsed):
     which: Which
     seed: int
     replications: int
+    basis: tuple[str, ...] = ()
     jobs: tuple[JobRehearsal, ...] = Field(min_length=1)
     example_replication: int
     example: tuple[Timeline, ...]
+    what_if: tuple[Scenario, ...] = ()

@@ -2,6 +2,7 @@
 promises of the intervals."""
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -38,7 +39,8 @@ from isocost.profiles.workload import ModelFacts, Weights, Workload
 from isocost.simulator import Gang, GangSpec, Outcome, Simulation, rehearse
 from isocost.simulator.estimates import distribution, mean_interval, quantile_interval, share
 from isocost.simulator.gang import MOST_LOSSES, progress, segments, stretched_s
-from isocost.simulator.rehearsal import futures, replicate
+from isocost.simulator.rehearsal import TO_THE_LETTER, futures, replicate
+from isocost.simulator.spot import Supply
 from isocost.simulator.world import Hazard, RandomWorld
 
 TODAY = date(2026, 11, 24)
@@ -227,11 +229,17 @@ def test_one_loss_costs_the_work_since_the_checkpoint_the_wait_and_the_reading_b
         def provisioning_s(self, node: int, life: int) -> float:
             return 300.0
 
-        def life_s(self, node: int, life: int) -> float:
+        def life_s(self, node: int, life: int, at_s: float) -> float:
             return 1000.0 if (node, life) == (1, 0) else math.inf
 
         def stock_out_s(self, node: int, life: int) -> float:
             return 50.0
+
+        def stretch(self, lives: Sequence[int]) -> float:
+            return 1.0
+
+        def supply(self) -> Supply | None:
+            return None
 
     env, heard = simpy.Environment(), []
     gang = Gang(
@@ -334,11 +342,11 @@ def test_two_candidates_meet_the_same_world() -> None:
     seeds = np.random.SeedSequence(5, spawn_key=(2, 0))
     slow = RandomWorld(candidate(2, work_s=2000, work_sigma=0.3, spot_hazard=BANDS), seeds)
     fast = RandomWorld(candidate(4, work_s=1000, work_sigma=0.3, spot_hazard=BANDS), seeds)
-    assert slow.life_s(1, 0) == fast.life_s(1, 0)
+    assert slow.life_s(1, 0, 0.0) == fast.life_s(1, 0, 0.0)
     assert slow.work_s() == pytest.approx(2 * fast.work_s())
-    first = fast.life_s(0, 3)
-    assert fast.life_s(2, 1) != fast.life_s(3, 1)
-    assert fast.life_s(0, 3) == first
+    first = fast.life_s(0, 3, 0.0)
+    assert fast.life_s(2, 1, 0.0) != fast.life_s(3, 1, 0.0)
+    assert fast.life_s(0, 3, 0.0) == first
 
 
 def test_the_streams_of_one_world_are_independent() -> None:
@@ -347,11 +355,13 @@ def test_the_streams_of_one_world_are_independent() -> None:
     failing = candidate(2000, node_failures_per_h=1.0, provisioning=delay)
     spot = candidate(2000, spot_hazard=constant(1.0), stock_out=delay)
     seeds = np.random.SeedSequence(1, spawn_key=(0, 0))
-    columns = [
-        [RandomWorld(failing, seeds).provisioning_s, RandomWorld(failing, seeds).life_s],
-        [RandomWorld(spot, seeds).stock_out_s, RandomWorld(spot, seeds).life_s],
+    worlds = RandomWorld(failing, seeds), RandomWorld(spot, seeds)
+    draws = [
+        [worlds[0].provisioning_s(node, 0) for node in range(2000)],
+        [worlds[0].life_s(node, 0, 0.0) for node in range(2000)],
+        [worlds[1].stock_out_s(node, 0) for node in range(2000)],
+        [worlds[1].life_s(node, 0, 0.0) for node in range(2000)],
     ]
-    draws = [[of(node, 0) for node in range(2000)] for pair in columns for of in pair]
     correlation = np.asarray(stats.spearmanr(np.array(draws), axis=1).statistic)
     assert np.abs(correlation[np.triu_indices(4, 1)]).max() < 0.1
 
@@ -503,7 +513,9 @@ def test_a_machine_without_hazard_is_never_lost() -> None:
 
 def test_spot_losses_by_age_are_as_many_as_the_integral_says() -> None:
     lives = [
-        RandomWorld(candidate(500, spot_hazard=BANDS), np.random.SeedSequence(seed)).life_s(node, 0)
+        RandomWorld(candidate(500, spot_hazard=BANDS), np.random.SeedSequence(seed)).life_s(
+            node, 0, 0.0
+        )
         for seed in range(2)
         for node in range(500)
     ]
@@ -554,12 +566,13 @@ def test_nothing_wished_nothing_said() -> None:
 
 
 def test_a_plan_ends_with_its_last_job_and_costs_the_sum() -> None:
-    result = rehearse(plan(candidate(), candidate(2, work_s=7200)), replications=5)
-    slow, both = result.jobs[1], result.jobs
+    both = plan(candidate(), candidate(2, work_s=7200))
+    result = rehearse(both, replications=5, conditions=TO_THE_LETTER)
+    slow, jobs = result.jobs[1], result.jobs
     assert result.finish_s == slow.finish_s
-    assert result.cost_usd.mean == pytest.approx(sum(job.cost_usd.mean for job in both))
+    assert result.cost_usd.mean == pytest.approx(sum(job.cost_usd.mean for job in jobs))
     storage_usd = 0.4 * (300 + 3600 + 6 * 5) / 4000
-    assert both[0].cost_usd.mean == pytest.approx(2 * 3930 / 3600 + storage_usd + 0.6)
+    assert jobs[0].cost_usd.mean == pytest.approx(2 * 3930 / 3600 + storage_usd + 0.6)
 
 
 def test_the_example_is_the_replication_at_the_ninetieth_percentile() -> None:
