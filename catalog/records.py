@@ -12,6 +12,8 @@ class Purchase(StrEnum):
     ON_DEMAND = "on_demand"
     SPOT = "spot"
     OWNED = "owned"
+    RESERVED_1Y = "reserved_1y"
+    RESERVED_3Y = "reserved_3y"
 
 
 @dataclass(frozen=True, slots=True)

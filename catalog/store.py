@@ -84,7 +84,7 @@ class Catalog:
     def offer(self, row: int) -> Offer:
         """The offer in one row of the table."""
         values = self.offers.row(row, named=True)
-        prices = {p: values[price_column(p)] for p in Purchase}
+        prices = {p: values.get(price_column(p)) for p in Purchase}
         return Offer(
             provider=values["provider"],
             region=values["region"],
@@ -108,7 +108,11 @@ class Catalog:
                 {
                     **{name: getattr(offer, name, None) for name in OFFER_COLUMNS},
                     "zones": " ".join(offer.zones),
-                    **{price_column(p): offer.prices_usd_h.get(p) for p in Purchase},
+                    **{
+                        price_column(p): offer.prices_usd_h.get(p)
+                        for p in Purchase
+                        if price_column(p) in OFFER_COLUMNS
+                    },
                 }
             ],
             schema=OFFER_COLUMNS,

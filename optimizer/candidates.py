@@ -1,7 +1,13 @@
 """Every way to run one job, as columns: offer x purchase x nodes x batch x knobs.
 
 Time: work W = steps(B) * T(n, m, b), stretched by interruptions (see reliability), after the
-slowest node's provisioning. Cost: nodes * price * billed hours + storage + egress (DESIGN 3.3).
+slowest node's provisioning. Cost: nodes * price * billed hours + storage + egress + licence +
+labour (DESIGN 3.3). A commitment of one or three years is paid for its whole term, or, where the
+workload says which share u of it other work would use as well, by the hour at price / u.
+
+What takes long to compute depends on the hardware and the provider alone, and a catalog sells few
+hundred kinds of hardware at thousands of places and prices: times are computed once a `Settings`
+row, and a candidate is a setting, an offer and a price.
 """
 
 from collections.abc import Sequence
@@ -9,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from ..catalog import Catalog, Delay, ProviderFacts, Purchase, price_column
@@ -28,6 +35,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 PURCHASES = tuple(Purchase)
+SPOT = PURCHASES.index(Purchase.SPOT)
+TERM_H = {Purchase.RESERVED_1Y: 8760.0, Purchase.RESERVED_3Y: 3 * 8760.0}
 QUADRATURE = tuple((i + 0.5) / 20 for i in range(20))  # quantiles averaged for the mean bill
 ALWAYS_CONSIDERED_NODES = 8  # so that a tighter max_nodes does not move the losses' scale
 CHECKPOINTS_KEPT = 3
@@ -38,60 +47,211 @@ HOURS_PER_MONTH = 730.0
 FIXED_POINT_ROUNDS = 4
 FORMING_ROUNDS = 2  # more overshoot: later losses' waits overlap with the first one's
 LONGEST_SPAN_H = 1e5
+SHAPE = ("provider", "accelerator", "accelerator_count", "vcpus", "memory_gib", "network_gbps")
+
+
+class NoCandidate(ValueError):
+    """Nothing in the catalog can train the workload; the message is the sentence to show."""
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
-    """Columns of equal length; offer is a row of the catalog, knobs an index into knob_sets."""
+class Settings:
+    """Hardware of one kind at one provider x spot or not x nodes x batch x knobs, as columns.
 
-    knob_sets: tuple[Knobs, ...]
-    offer: Ints
-    purchase: Ints  # index into PURCHASES
+    ready_s: until all nodes run. paid_h: node-hours that the mean bill counts. other_usd:
+    licence and labour together, which no price of an offer touches.
+    """
+
+    provider: NDArray[np.int64]  # index into Candidates.providers
+    spot: NDArray[np.bool_]
     nodes: Ints
     batch: Ints  # per device
     replicas: Ints
     knobs: Ints
     basis: NDArray[np.uint8]
-    price_usd_h: Floats  # of one node
     step_s: Floats
     step_sigma: Floats
     steps: Ints
     work_s: Floats
+    ready_s: Floats
     checkpoint_interval_s: Floats
     interruptions: Floats
     time_mean_s: Floats
+    time_variance: Floats
     time_p50_s: Floats
     time_p90_s: Floats
+    paid_h: Floats
+    paid_p50_h: Floats
+    paid_p90_h: Floats
+    paid_if_cancelled_h: Floats  # at half of the mean time
+    licence_usd: Floats
+    labour_usd: Floats
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    @property
+    def other_usd(self) -> Floats:
+        return self.licence_usd + self.labour_usd
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Columns of equal length; offer is a row of the catalog, knobs an index into knob_sets.
+
+    setting is a row of settings; what depends on it alone is looked up there, column by column, by
+    the properties. storage_usd_h: of data and checkpoints, in each row of the catalog. commitment_h: of each purchase, the hours a node is paid whatever is used, 0 for
+    none; utilisation: the share of them that this job and others use, 0 where only this job does.
+    """
+
+    knob_sets: tuple[Knobs, ...]
+    providers: tuple[str, ...]
+    settings: Settings
+    setting: NDArray[np.int32]
+    offer: NDArray[np.int32]
+    purchase: NDArray[np.int8]  # index into PURCHASES
+    price_usd_h: Floats  # of one node
     compute_usd: Floats
-    storage_usd: Floats
     egress_usd: Floats
-    cost_p50_usd: Floats
-    cost_p90_usd: Floats
-    cancel_usd: Floats  # paid and not used if the job ends half-way
+    cost_mean_usd: Floats
+    storage_usd_h: Floats
+    commitment_h: Floats
+    utilisation: float
 
     def __len__(self) -> int:
         return len(self.offer)
 
     @property
-    def cost_mean_usd(self) -> Floats:
-        return self.compute_usd + self.storage_usd + self.egress_usd
+    def nodes(self) -> Ints:
+        return self.settings.nodes[self.setting]
+
+    @property
+    def batch(self) -> Ints:
+        return self.settings.batch[self.setting]
+
+    @property
+    def replicas(self) -> Ints:
+        return self.settings.replicas[self.setting]
+
+    @property
+    def knobs(self) -> Ints:
+        return self.settings.knobs[self.setting]
+
+    @property
+    def basis(self) -> NDArray[np.uint8]:
+        return self.settings.basis[self.setting]
+
+    @property
+    def step_s(self) -> Floats:
+        return self.settings.step_s[self.setting]
+
+    @property
+    def step_sigma(self) -> Floats:
+        return self.settings.step_sigma[self.setting]
+
+    @property
+    def steps(self) -> Ints:
+        return self.settings.steps[self.setting]
+
+    @property
+    def work_s(self) -> Floats:
+        return self.settings.work_s[self.setting]
+
+    @property
+    def interruptions(self) -> Floats:
+        return self.settings.interruptions[self.setting]
+
+    @property
+    def checkpoint_interval_s(self) -> Floats:
+        return self.settings.checkpoint_interval_s[self.setting]
+
+    @property
+    def time_mean_s(self) -> Floats:
+        return self.settings.time_mean_s[self.setting]
+
+    @property
+    def time_p50_s(self) -> Floats:
+        return self.settings.time_p50_s[self.setting]
+
+    @property
+    def time_p90_s(self) -> Floats:
+        return self.settings.time_p90_s[self.setting]
+
+    def time_quantile_s(self, probability: float) -> Floats:
+        """Wall time that a candidate stays below with that probability."""
+        one = self.settings
+        return lognormal_quantile(one.time_mean_s, one.time_variance, probability)[self.setting]
+
+    @property
+    def storage_usd(self) -> Floats:
+        return self.storage_usd_h[self.offer] * (self.time_mean_s / 3600)
+
+    @property
+    def licence_usd(self) -> Floats:
+        return self.settings.licence_usd[self.setting]
+
+    @property
+    def labour_usd(self) -> Floats:
+        return self.settings.labour_usd[self.setting]
+
+    @property
+    def rate_usd_h(self) -> Floats:
+        """What an hour of all nodes costs."""
+        return self.nodes * self.price_usd_h
+
+    @property
+    def cost_p50_usd(self) -> Floats:
+        return self._cost(self.settings.paid_p50_h)
+
+    @property
+    def cost_p90_usd(self) -> Floats:
+        return self._cost(self.settings.paid_p90_h)
+
+    @property
+    def cancelled_usd(self) -> Floats:
+        """What has been paid if the job ends half-way."""
+        return self._cost(self.settings.paid_if_cancelled_h, 0.5)
+
+    def _cost(self, paid_h: Floats, share: float = 1.0) -> Floats:
+        """USD where each setting's paid_h are charged, and a share of storage, licence and labour."""
+        other = share * (self.settings.other_usd[self.setting] + self.storage_usd)
+        return _charged(self, paid_h) * self.price_usd_h + other + self.egress_usd
 
     def take(self, rows: NDArray[Any]) -> "Candidates":
-        """The candidates in rows."""
-        columns = {
-            f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "knob_sets"
+        """The candidates in rows, over the same settings."""
+        whole = {
+            "knob_sets", "providers", "settings", "storage_usd_h", "commitment_h", "utilisation"
         }
-        return replace(self, **columns)
+        return replace(
+            self,
+            **{f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in whole},
+        )
+
+
+def _charged(candidates: Candidates, paid_h: Floats) -> Floats:
+    """Node-hours charged where paid_h of each setting are used: those; of a commitment its whole
+    terms, or, where a share u of it is used, those / u."""
+    term_h = candidates.commitment_h[candidates.purchase]
+    charged = paid_h[candidates.setting]
+    rows = np.flatnonzero(term_h)
+    if candidates.utilisation > 0:
+        charged[rows] /= candidates.utilisation
+    else:
+        whole = term_h[rows] * candidates.settings.nodes[candidates.setting[rows]]
+        charged[rows] = np.maximum(np.ceil(charged[rows] / whole), 1.0) * whole
+    return charged
 
 
 def node_counts(most: int) -> list[int]:
-    """Powers of two up to most, and most itself.
+    """All counts up to 8, then two to every doubling, and most itself.
 
-    >>> node_counts(6)
-    [1, 2, 4, 6]
+    >>> node_counts(6), node_counts(20)[8:]
+    ([1, 2, 3, 4, 5, 6], [12, 16, 20])
     """
-    powers = [1 << i for i in range(most.bit_length()) if 1 << i <= most]
-    return powers if powers[-1] == most else [*powers, most]
+    few = list(range(1, min(most, 8) + 1))
+    more = sorted({n for i in range(3, most.bit_length()) for n in (3 << i >> 1, 2 << i)})
+    counts = [*few, *(n for n in more if 8 < n <= most)]
+    return counts if counts[-1] == most else [*counts, most]
 
 
 def generate(
@@ -101,68 +261,143 @@ def generate(
     model: StepTimeModel,
     profile: Profile | None,
 ) -> Candidates:
-    """All candidates of one job over the catalog; batches above max_global_batch are left out."""
-    fleet = Fleet.of(catalog)
-    stall = (
-        profile.checkpoint_write_s if profile else facts.checkpoint_bytes / CHECKPOINT_BYTES_PER_S
+    """All candidates of one job over the catalog; batches above max_global_batch are left out.
+
+    Raises NoCandidate where no offer can train the workload.
+    """
+    offers = catalog.offers
+    shapes = offers.select(SHAPE).with_row_index("offer")
+    first = shapes.group_by(SHAPE, maintain_order=True).agg(first=pl.col("offer").first())
+    shape = (
+        shapes.join(
+            first.with_row_index("shape"),
+            on=SHAPE,
+            how="left",
+            nulls_equal=True,
+            maintain_order="left",
+        )["shape"]
+        .to_numpy()
+        .astype(np.int64)
     )
-    knob_list: list[Knobs] = []
-    parts: list[dict[str, NDArray[Any]]] = []
-    for knobs, nodes, batch, rows in _settings(workload, fleet, model):
-        step = model.predict(fleet, catalog.accelerators, nodes, batch, knobs)
-        devices = np.where(fleet.kind[rows] == "cpu", knobs.workers_per_node, fleet.devices[rows])
-        replicas = nodes * devices
-        global_batch = batch * replicas
-        usable = np.isfinite(step.step_s[rows]) & (global_batch <= workload.max_global_batch)
-        rows, replicas = rows[usable], replicas[usable]
-        if not len(rows):
-            continue
-        if knobs not in knob_list:
-            knob_list.append(knobs)
-        parts.append(
-            {
-                "offer": rows,
-                "nodes": np.full(len(rows), nodes),
-                "batch": np.full(len(rows), batch),
-                "replicas": replicas,
-                "knobs": np.full(len(rows), knob_list.index(knobs)),
-                "basis": step.basis[rows],
-                "step_s": step.step_s[rows],
-                "step_sigma": step.sigma[rows],
-                "steps": _steps(workload, batch * replicas),
-            }
-        )
-    if not parts:
-        raise ValueError(f"no offer can train {workload.name}")
-    settings = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    columns = _purchases(catalog, settings)
-    columns |= _times(catalog, facts, profile, knob_list, columns, stall)
-    columns |= _costs(catalog, workload, facts, columns)
-    wanted = {f.name for f in fields(Candidates)} - {"knob_sets"}
-    return Candidates(tuple(knob_list), **{name: columns[name] for name in wanted})
+    fleet = Fleet.of(replace(catalog, offers=offers[first["first"].to_numpy()]))
+    names = tuple(first["provider"].unique().sort().to_list())
+    provider = np.searchsorted(np.array(names), first["provider"].to_numpy().astype(str))
+    prices = [
+        offers[price_column(p)].to_numpy().astype(float)
+        if price_column(p) in offers.columns
+        else np.full(offers.height, np.nan)
+        for p in PURCHASES
+    ]
+    spot = np.isfinite(prices[SPOT])
+    firm = np.isfinite([column for i, column in enumerate(prices) if i != SPOT]).any(axis=0)
+    sold = [np.bincount(shape[rows], minlength=len(first)) > 0 for rows in (firm, spot)]
+    knob_list, table = _settings(workload, catalog, fleet, model, sold)
+    table["provider"] = provider[table["shape"]]
+    here = profile.checkpoint_write_s if profile else None
+    stall = here or facts.checkpoint_bytes / CHECKPOINT_BYTES_PER_S
+    table |= _times(catalog, names, profile, knob_list, table, stall)
+    table |= _bills(catalog, names, workload, table)
+    settings = Settings(**{f.name: table[f.name] for f in fields(Settings)})
+    kept_gib = (workload.data.bytes + CHECKPOINTS_KEPT * facts.checkpoint_bytes) / GIB
+    gib_month = catalog.storage_usd_per_gb_month().to_numpy()
+    empty = np.zeros(0)
+    frame = Candidates(
+        knob_sets=tuple(knob_list),
+        providers=names,
+        settings=settings,
+        setting=empty.astype(np.int32),
+        offer=empty.astype(np.int32),
+        purchase=empty.astype(np.int8),
+        price_usd_h=empty,
+        compute_usd=empty,
+        egress_usd=empty,
+        cost_mean_usd=empty,
+        storage_usd_h=kept_gib * gib_month / HOURS_PER_MONTH,
+        commitment_h=np.array([TERM_H.get(p, 0.0) for p in PURCHASES]),
+        utilisation=workload.constraints.reserved_utilisation,
+    )
+    egress_usd = egress_of_offers(catalog, workload)
+    return _filled(frame, table["shape"], shape, prices, egress_usd)
 
 
 def _settings(
+    workload: Workload,
+    catalog: Catalog,
+    fleet: Fleet,
+    model: StepTimeModel,
+    sold: Sequence[NDArray[np.bool_]],
+) -> tuple[list[Knobs], dict[str, NDArray[Any]]]:
+    """The settings that can run and whose price is known, by spot and shape: their own columns."""
+    knob_list: list[Knobs] = []
+    parts: list[dict[str, NDArray[Any]]] = []
+    for knobs, nodes, batch, rows in _considered(workload, fleet, model):
+        some = Fleet(**{f.name: getattr(fleet, f.name)[rows] for f in fields(Fleet)})
+        step = model.predict(some, catalog.accelerators, nodes, batch, knobs)
+        devices = np.where(some.kind == "cpu", knobs.workers_per_node, some.devices)
+        replicas = nodes * devices
+        usable = np.isfinite(step.step_s) & (batch * replicas <= workload.max_global_batch)
+        if not usable.any():
+            continue
+        if knobs not in knob_list:
+            knob_list.append(knobs)
+        count = int(usable.sum())
+        parts.append(
+            {
+                "shape": rows[usable],
+                "nodes": np.full(count, nodes),
+                "batch": np.full(count, batch),
+                "replicas": replicas[usable],
+                "knobs": np.full(count, knob_list.index(knobs)),
+                "basis": step.basis[usable],
+                "step_s": step.step_s[usable],
+                "step_sigma": step.sigma[usable],
+            }
+        )
+    if not parts:
+        raise NoCandidate(
+            f"no offer can train {workload.name}: no per-device batch of "
+            f"{list(workload.per_device_batch)} fits into a device's memory, below max_global_batch "
+            f"{workload.max_global_batch}, in {' or '.join(workload.precisions)}; try smaller batches "
+            "or further precisions"
+        )
+    every = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    rows = [np.flatnonzero(at[every["shape"]]) for at in sold]
+    both = np.concatenate(rows)
+    table = {name: column[both] for name, column in every.items()}
+    table["spot"] = np.repeat([False, True], [len(part) for part in rows])
+    order = np.lexsort((table["shape"], table["spot"]))
+    table = {name: column[order] for name, column in table.items()}
+    table["steps"] = _steps(workload, table["batch"] * table["replicas"])
+    return knob_list, table
+
+
+def _considered(
     workload: Workload, fleet: Fleet, model: StepTimeModel
 ) -> list[tuple[Knobs, int, int, NDArray[np.intp]]]:
-    """(knobs, nodes, batch, offers) to consider; this machine is one node."""
+    """(knobs, nodes, batch, shapes) to consider; this machine is one node."""
+    batches = sorted(set(workload.per_device_batch))
     found = [
         (knobs, 1, batch, np.flatnonzero(fleet.local))
         for knobs in model.local_knobs()
         if knobs.precision in workload.precisions
-        for batch in workload.per_device_batch
+        for batch in batches
     ]
     rented = ~fleet.local
     most = max(ALWAYS_CONSIDERED_NODES, workload.constraints.max_nodes)
+    groups = [
+        (kind, several, np.flatnonzero(rented & (fleet.kind == kind) & ((fleet.devices > 1) == several)))
+        for kind in np.unique(fleet.kind[rented]).tolist()
+        for several in (False, True)
+    ]
     for nodes in node_counts(most):
-        for kind in np.unique(fleet.kind[rented]).tolist():
-            for several in (False, True):
-                rows = np.flatnonzero(
-                    rented & (fleet.kind == kind) & ((fleet.devices > 1) == several)
-                )
-                for knobs in knob_sets(kind, 2 if several else 1, nodes, workload.precisions):
-                    found += [(knobs, nodes, batch, rows) for batch in workload.per_device_batch]
-    return [setting for setting in found if len(setting[3])]
+        for kind, several, rows in groups:
+            for knobs in knob_sets(kind, 2 if several else 1, nodes, workload.precisions):
+                found += [(knobs, nodes, batch, rows) for batch in batches]
+    return [
+        setting
+        for setting in found
+        if len(setting[3]) and setting[1] * setting[2] <= workload.max_global_batch
+    ]
 
 
 def _steps(workload: Workload, global_batch: Ints) -> Ints:
@@ -170,15 +405,43 @@ def _steps(workload: Workload, global_batch: Ints) -> Ints:
     return np.array([workload.steps_to_target(int(size)) for size in sizes])[place]
 
 
-def _purchases(catalog: Catalog, settings: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Each setting once for every purchase at which its offer has a price."""
-    parts = []
-    for index, purchase in enumerate(PURCHASES):
-        prices = catalog.offers[price_column(purchase)].to_numpy().astype(float)[settings["offer"]]
-        sold = np.isfinite(prices)
-        part = {name: column[sold] for name, column in settings.items()}
-        parts.append(part | {"price_usd_h": prices[sold], "purchase": np.full(sold.sum(), index)})
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _filled(
+    frame: Candidates,
+    shape_of_setting: Ints,
+    shape_of_offer: Ints,
+    prices: Sequence[Floats],
+    egress_usd: Floats,
+) -> Candidates:
+    """Each offer with each setting of its hardware, for every purchase at which it has a price.
+
+    prices: of every offer, one array a purchase. Settings are sorted by spot, then shape.
+    """
+    settings = frame.settings
+    shapes = int(shape_of_offer.max()) + 1
+    counts = np.bincount(settings.spot * shapes + shape_of_setting, minlength=2 * shapes)
+    starts = np.cumsum(counts) - counts
+    offers, settings_of, purchases = [], [], []
+    for index, column in enumerate(prices):
+        rows = np.flatnonzero(np.isfinite(column))
+        block = (index == SPOT) * shapes + shape_of_offer[rows]
+        many = counts[block]
+        ends = np.cumsum(many)
+        within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - many, many)
+        offers.append(np.repeat(rows, many).astype(np.int32))
+        settings_of.append((np.repeat(starts[block], many) + within).astype(np.int32))
+        purchases.append(np.full(len(within), index, np.int8))
+    offer, setting = np.concatenate(offers), np.concatenate(settings_of)
+    found = replace(
+        frame,
+        setting=setting,
+        offer=offer,
+        purchase=np.concatenate(purchases),
+        price_usd_h=np.concatenate([prices[i][part] for i, part in enumerate(offers)]),
+        egress_usd=egress_usd[offer],
+    )
+    compute = found.price_usd_h * _charged(found, settings.paid_h)
+    cost = compute + found.storage_usd + settings.other_usd[setting] + found.egress_usd
+    return replace(found, compute_usd=compute, cost_mean_usd=cost)
 
 
 def ready_delay(facts: ProviderFacts, knobs: Knobs, profile: Profile | None) -> Delay:
@@ -199,26 +462,22 @@ def ready_delay(facts: ProviderFacts, knobs: Knobs, profile: Profile | None) -> 
 
 def _times(
     catalog: Catalog,
-    facts: ModelFacts,
+    names: Sequence[str],
     profile: Profile | None,
     knob_list: Sequence[Knobs],
     columns: dict[str, NDArray[Any]],
     stall: float,
 ) -> dict[str, NDArray[Any]]:
-    providers = catalog.offers["provider"].to_numpy()[columns["offer"]]
-    nodes, steps = columns["nodes"], columns["steps"]
+    providers, nodes, spot = columns["provider"], columns["nodes"], columns["spot"]
     # The mean of a lognormal lies above its median.
-    work = steps * columns["step_s"] * np.exp(columns["step_sigma"] ** 2 / 2)
-    spot = columns["purchase"] == PURCHASES.index(Purchase.SPOT)
+    work = columns["steps"] * columns["step_s"] * np.exp(columns["step_sigma"] ** 2 / 2)
     wait, wait_var, idle = np.zeros(len(work)), np.zeros(len(work)), np.zeros(len(work))
     ready, ready_var = np.zeros(len(work)), np.zeros(len(work))
-    for provider in np.unique(providers).tolist():
-        known, here = catalog.facts(provider), providers == provider
+    for index, name in enumerate(names):
+        known, here = catalog.facts(name), providers == index
         for knob in np.unique(columns["knobs"][here]).tolist():
-            delay, rows = (
-                ready_delay(known, knob_list[knob], profile),
-                here & (columns["knobs"] == knob),
-            )
+            delay = ready_delay(known, knob_list[knob], profile)
+            rows = here & (columns["knobs"] == knob)
             for count in np.unique(nodes[rows]).tolist():
                 gang = rows & (nodes == count)
                 ready[gang], ready_var[gang] = gang_delay(delay, count)
@@ -232,27 +491,31 @@ def _times(
     # Losses depend on the wall time, which depends on the losses: a few rounds settle it.
     span, mtti = work, np.full(len(work), np.inf)
     for _ in range(FIXED_POINT_ROUNDS):
-        mtti = 1 / _losses_per_s(catalog, providers, nodes, spot, span)
+        mtti = 1 / _losses_per_s(catalog, names, providers, nodes, spot, span)
         wall = wall_time(work, columns["step_sigma"], mtti, wait, wait_var, stalls, nodes)
         span = wall.mean_s
-    forming, forming_var = _forming_losses(catalog, providers, nodes, spot, ready, wait, wait_var)
+    forming, forming_var = _forming_losses(
+        catalog, names, providers, nodes, spot, ready, wait, wait_var
+    )
     mean = wall.mean_s + ready + forming
     variance = wall.variance_s2 + ready_var + forming_var
     return {
         "work_s": work,
+        "ready_s": ready,
         "checkpoint_interval_s": wall.interval_s,
         "interruptions": wall.interruptions,
         "idle_s": wall.interruptions * idle,
         "time_mean_s": mean,
+        "time_variance": variance,
         "time_p50_s": lognormal_quantile(mean, variance, 0.5),
         "time_p90_s": lognormal_quantile(mean, variance, 0.9),
-        "time_variance": variance,
     }
 
 
 def _forming_losses(
     catalog: Catalog,
-    providers: NDArray[Any],
+    names: Sequence[str],
+    providers: Ints,
     nodes: Ints,
     spot: NDArray[np.bool_],
     ready_s: Floats,
@@ -267,9 +530,9 @@ def _forming_losses(
     added = np.zeros(len(nodes))
     chance = np.zeros(len(nodes))
     for _ in range(FORMING_ROUNDS):
-        for provider in np.unique(providers).tolist():
-            known = catalog.facts(provider)
-            here = (providers == provider) & spot & (nodes > 1)
+        for index, name in enumerate(names):
+            known = catalog.facts(name)
+            here = (providers == index) & spot & (nodes > 1)
             alone = gang_delay(known.provisioning, 1)[0]
             exposed_h = np.maximum(ready_s[here] - alone, 0.0) / 3600 + added[here] / 3600
             lost = nodes[here] * hazard_integral(known.spot_hazard, exposed_h)
@@ -280,7 +543,8 @@ def _forming_losses(
 
 def _losses_per_s(
     catalog: Catalog,
-    providers: NDArray[Any],
+    names: Sequence[str],
+    providers: Ints,
     nodes: Ints,
     spot: NDArray[np.bool_],
     span_s: Floats,
@@ -288,51 +552,49 @@ def _losses_per_s(
     """Interruptions per second of each gang over a wall time: failures, and spot losses if spot."""
     rate = np.empty(len(span_s))
     hours = np.clip(span_s / 3600, 1e-6, LONGEST_SPAN_H)
-    for provider in np.unique(providers).tolist():
-        known, here = catalog.facts(provider), providers == provider
-        lost = expected_losses(known.spot_hazard, hours[here]) / hours[here]
-        rate[here] = known.node_failures_per_h + lost * spot[here]
+    for index, name in enumerate(names):
+        known, here = catalog.facts(name), providers == index
+        rate[here] = known.node_failures_per_h
+        lost = here & spot
+        rate[lost] += expected_losses(known.spot_hazard, hours[lost]) / hours[lost]
     return np.maximum(nodes * rate / 3600, 1e-15)
 
 
-def _costs(
-    catalog: Catalog, workload: Workload, facts: ModelFacts, columns: dict[str, NDArray[Any]]
+def _bills(
+    catalog: Catalog,
+    names: Sequence[str],
+    workload: Workload,
+    columns: dict[str, NDArray[Any]],
 ) -> dict[str, NDArray[Any]]:
-    providers = catalog.offers["provider"].to_numpy()[columns["offer"]]
-    mean, variance = columns["time_mean_s"], columns["time_variance"]
-    rate_usd_s = columns["nodes"] * columns["price_usd_h"] / 3600
+    """Hours that are paid, and what no price of an offer touches."""
+    mean, variance, nodes = columns["time_mean_s"], columns["time_variance"], columns["nodes"]
+    rules = [catalog.facts(name).billing for name in names]
+    grain = np.array([rule.granularity_s for rule in rules])[columns["provider"]]
+    least = np.array([rule.minimum_s for rule in rules])[columns["provider"]]
 
-    def billed(seconds: Floats) -> Floats:
-        charged = np.empty_like(seconds)
-        for provider in np.unique(providers).tolist():
-            rows, rule = providers == provider, catalog.facts(provider).billing
-            started = np.ceil(seconds[rows] / rule.granularity_s) * rule.granularity_s
-            charged[rows] = np.maximum(rule.minimum_s, started)
-        return charged
+    def billed_h(seconds: Floats) -> Floats:
+        return nodes * np.maximum(least, np.ceil(seconds / grain) * grain) / 3600
 
     def at(probability: float) -> Floats:
-        return billed(lognormal_quantile(mean, variance, probability))
+        return billed_h(lognormal_quantile(mean, variance, probability))
 
-    compute = rate_usd_s * np.mean([at(probability) for probability in QUADRATURE], axis=0)
+    paid = sum(at(probability) for probability in QUADRATURE) / len(QUADRATURE)
     # While a lost spot machine's place is empty, nobody is paid for it.
-    unpaid = columns["idle_s"] * columns["price_usd_h"] / 3600
-    compute = np.maximum(compute - unpaid, rate_usd_s * columns["work_s"])
-    kept_gb = (workload.data.bytes + CHECKPOINTS_KEPT * facts.checkpoint_bytes) / GIB
-    gb_month = catalog.storage_usd_per_gb_month().to_numpy()[columns["offer"]]
-    storage = kept_gb * gb_month * mean / 3600 / HOURS_PER_MONTH
-    egress = egress_usd(catalog, workload)[columns["offer"]]
-    other = storage + egress
+    paid = np.maximum(paid - columns["idle_s"] / 3600, nodes * columns["work_s"] / 3600)
+    hours = mean / 3600
+    extra = workload.extra_costs
     return {
-        "compute_usd": compute,
-        "storage_usd": storage,
-        "egress_usd": egress,
-        "cost_p50_usd": rate_usd_s * at(0.5) + other,
-        "cost_p90_usd": rate_usd_s * at(0.9) + other,
-        "cancel_usd": rate_usd_s * (billed(mean / 2) - mean / 2),
+        "paid_h": paid,
+        "paid_p50_h": at(0.5),
+        "paid_p90_h": at(0.9),
+        "paid_if_cancelled_h": billed_h(mean / 2),
+        "licence_usd": extra.licence_usd_per_worker_h * columns["replicas"] * hours,
+        "labour_usd": extra.labour_usd_per_h * hours
+        + extra.labour_usd_per_interruption * columns["interruptions"],
     }
 
 
-def egress_usd(catalog: Catalog, workload: Workload) -> Floats:
+def egress_of_offers(catalog: Catalog, workload: Workload) -> Floats:
     """USD for moving the data once from where they lie to each offer of the catalog."""
     if workload.data.location is None or workload.data.bytes == 0:
         return np.zeros(catalog.offers.height)

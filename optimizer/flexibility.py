@@ -1,178 +1,390 @@
-"""How much a plan regrets when the world changes half-way (DESIGN 3.4).
+"""How much a plan regrets when the world changes half-way: F of DESIGN 3.4, against hindsight.
 
-    F = sum_s w_s min(1, min over feasible actions [dC + v dT]+ / (C0 + v T0)),     v = C0 / T0
+    F = sum_s w_s min(1, (G_s - B_s) / (C + v T)),     v = C / T unless the user says what an hour is worth
 
-Each scenario strikes when half of the work is done and leaves a rest of rho of the whole work:
+G_s: what the job costs in all when scenario s strikes after half of the work: what is sunk by then
+and the best answer still feasible, in dollars and hours worth v. B_s: the least that it could have
+cost for somebody who had known of s from the start, and values time alike. No feasible answer
+scores 1.
 
-grow       the work doubles (rho 3/2): stay, or go on anywhere else
-lose_zone  the zone is gone: another zone of the region, or an offer of another region
-leave      the provider is left: an offer of another provider
-cancel     the job ends: what is paid and not used
-price      this provider's prices rise by half: stay and pay, or go on anywhere else
+    A candidate is fixed + work: egress and the start of its machines, then what grows with work.
+    sunk = fixed + work / 2      go on: rho work      move to a: fixed_a + rho work_a, rho of the work is left
 
-Going on elsewhere costs the rest of that candidate's compute, its egress, and its time with a new
-start. dC and dT compare with what the rest (one half) would have cost and taken undisturbed. The
-cheapest answer minimises C + v T, so only each group's lower convex hull matters.
+grow       the work doubles (rho = 3/2): go on, or move anywhere
+lose_zone  the zone is gone (rho = 1/2): start again in another zone of the region, or move elsewhere
+leave      the provider is left: move to another provider
+cancel     the job ends: what has been paid by then
+price      this provider's prices rise by half; owned and reserved machines keep theirs: go on, or
+           move to another provider
+
+Why hindsight: compared with its own undisturbed course alone, a plan that wastes money has little
+to regret, for leaving it is a relief, and waste would score as freedom. Here a plan pays in every
+scenario for being worse than what one would have chosen, and one that nothing disturbs scores 0.
+
+v is rounded to an eighth of an octave, so that the best answers are a small table: one row for
+each v, one column for each zone or provider that may be left.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog import Catalog
-from .candidates import Candidates
-from .pareto import lower_hull
+from ..catalog import Catalog, Purchase
+from ..profiles.workload import Flexibilities
+from .candidates import PURCHASES, Candidates
 
 Floats = NDArray[np.float64]
+Groups = NDArray[np.int32]
 
-SCENARIOS: Mapping[str, float] = {
-    "grow": 0.25,
-    "lose_zone": 0.25,
-    "leave": 0.20,
-    "cancel": 0.15,
-    "price": 0.15,
-}
 DONE = 0.5  # share of the work done when the world changes
+GROWTH = 1.0  # further work, in shares of the whole, when it grows
+RISE = 1.5  # of this provider's prices
+STEPS_PER_OCTAVE = 8  # of v
+LOWEST_USD_H, HIGHEST_USD_H = 1e-9, 1e9  # within which v is told apart
+BLOCK = 1 << 15  # rows scored at once: what fits into the processor's cache
+KEEPS_ITS_PRICE = np.array([p not in (Purchase.ON_DEMAND, Purchase.SPOT) for p in PURCHASES])
+
+
+@dataclass(frozen=True, slots=True)
+class Regret:
+    """One scenario for some candidates.
+
+    score: in [0, 1]. usd, hours: what the best answer adds to the undisturbed plan (negative: it
+    saves), nan where there is none.
+    """
+
+    score: Floats
+    usd: Floats
+    hours: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """The least usd + v seconds for each v (rows), outside each group (columns).
+
+    best: the group that holds the least of all, -1 where there is none.
+    """
+
+    usd: Floats
+    seconds: Floats
+    best: Groups
+
+    def at(self, v: Groups, group: Groups | int) -> tuple[Floats, Floats]:
+        return self.usd[v, group], self.seconds[v, group]
 
 
 @dataclass(frozen=True, slots=True)
 class Flexibility:
-    """F of every candidate, and every scenario's own score, dollars and hours (nan: no answer)."""
+    """F of every candidate, and every scenario's own figures on request."""
 
     total: Floats
-    scores: Mapping[str, Floats]
-    usd: Mapping[str, Floats]
-    hours: Mapping[str, Floats]
+    world: "World"
 
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """The best action for each candidate: extra dollars and seconds; inf where there is none."""
-
-    usd: Floats
-    seconds: Floats
-
-    def better(self, other: "_Answer", v: Floats) -> "_Answer":
-        mine, theirs = _worth(self, v), _worth(other, v)
-        take = theirs < mine
-        return _Answer(
-            np.where(take, other.usd, self.usd), np.where(take, other.seconds, self.seconds)
-        )
-
-
-def _worth(answer: _Answer, v: Floats) -> Floats:
-    known = np.isfinite(answer.usd)
-    return np.where(
-        known, np.where(known, answer.usd, 0) + v * np.where(known, answer.seconds, 0), np.inf
-    )
+    def scenarios(self, rows: NDArray[np.intp]) -> Mapping[str, Regret]:
+        """Each scenario's score, dollars and hours for some candidates."""
+        return self.world.regrets(rows)
 
 
 def score(
-    candidates: Candidates, catalog: Catalog, feasible: NDArray[np.bool_] | None = None
+    candidates: Candidates,
+    catalog: Catalog,
+    wishes: Flexibilities,
+    permitted: NDArray[np.bool_] | None = None,
+    unrestricted: Flexibility | None = None,
 ) -> Flexibility:
-    """F of every candidate; no feasible action scores 1.
+    """F of every candidate.
 
-    feasible: the candidates one may go on with elsewhere; all of them by default. F is relative
-    to the candidate's own plan: one that is worse than another in everything has little to regret.
+    permitted: the candidates one may move to, all by default. Hindsight chooses from all either
+    way, so that fewer answers never lower F. unrestricted: F of the same candidates with all
+    answers, if it is known already.
     """
-    if feasible is None:
-        feasible = np.ones(len(candidates), bool)
-    offers = catalog.offers
-    provider = offers["provider"].to_numpy().astype(np.str_)[candidates.offer]
-    region = offers["region"].to_numpy().astype(np.str_)[candidates.offer]
-    zones = offers["zones"].fill_null("").str.split(" ").list.len().to_numpy()[candidates.offer]
-    place = np.char.add(np.char.add(provider, ":"), region)
-    cost, time = candidates.cost_mean_usd, candidates.time_mean_s
-    v = cost / np.maximum(time, 1e-9)
-    # Where nothing is paid, an hour is worth what it is worth to the others.
-    v = np.where(v > 0, v, float(np.median(v[v > 0])) if (v > 0).any() else 1.0)
-    restart = np.maximum(time - candidates.work_s, 0.0)
-
-    def stay(rho: float, price: float = 1.0) -> _Answer:
-        compute = candidates.compute_usd
-        return _Answer((price * rho - DONE) * compute, (rho - DONE) * candidates.work_s)
-
-    def move(rho: float, excluded: NDArray[np.str_]) -> _Answer:
-        there = _Moves(candidates, rho, restart, feasible)
-        usd, seconds = there.best(excluded, v)
-        return _Answer(usd - DONE * candidates.compute_usd, seconds - DONE * candidates.work_s)
-
-    def anywhere(rho: float) -> _Answer:
-        return move(rho, np.full(len(cost), ""))
-
-    other_zone = _Answer(
-        np.where(zones > 1, restart / 3600 * candidates.nodes * candidates.price_usd_h, np.inf),
-        np.where(zones > 1, restart, np.inf),
-    )
-    owned = provider == "local"
-    rest = 1 - DONE
-    answers = {
-        "grow": stay(rest + 1).better(anywhere(rest + 1), v),
-        "lose_zone": other_zone.better(move(rest, place), v),
-        "leave": move(rest, provider),
-        "cancel": _Answer(candidates.cancel_usd, np.zeros(len(cost))),
-        "price": _Answer(np.where(owned, 0.0, stay(rest, 1.5).usd), np.zeros(len(cost))).better(
-            move(rest, provider),
-            v,  # whose prices did not rise
-        ),
-    }
-    scale = np.maximum(cost + v * time, 1e-12)
-    scores, usd, hours = {}, {}, {}
-    for name, answer in answers.items():
-        regret = np.maximum(_worth(answer, v), 0) / scale
-        scores[name] = np.minimum(1.0, np.where(np.isfinite(regret), regret, 1.0))
-        usd[name] = np.where(np.isfinite(answer.usd), answer.usd, np.nan)
-        hours[name] = np.where(np.isfinite(answer.seconds), answer.seconds / 3600, np.nan)
-    total = np.zeros(len(cost))
-    for name, weight in SCENARIOS.items():
-        total += weight * scores[name]
-    return Flexibility(total, scores, usd, hours)
+    world = unrestricted.world if unrestricted else World.of(candidates, catalog, wishes)
+    if permitted is not None:
+        world = world.restricted(permitted)
+    total = np.empty(len(candidates))
+    for start in range(0, len(candidates), BLOCK):
+        rows = np.arange(start, min(start + BLOCK, len(candidates)))
+        found = world.regrets(rows)
+        total[rows] = sum(weight * found[name].score for name, weight in world.weights.items())
+    return Flexibility(total, world)
 
 
-class _Moves:
-    """Where the rest of the work could go: cost and time of every candidate for it."""
+@dataclass(frozen=True, slots=True)
+class World:
+    """What every scenario needs: each candidate's parts, and the tables of answers and of hindsight.
 
-    def __init__(
-        self,
-        candidates: Candidates,
-        rho: float,
-        restart: Floats,
-        feasible: NDArray[np.bool_],
-    ) -> None:
-        self._feasible = feasible
-        starting = restart / 3600 * candidates.nodes * candidates.price_usd_h
-        self._usd = rho * candidates.compute_usd + candidates.egress_usd + starting
-        self._seconds = rho * candidates.work_s + restart
+    v: index into v_usd_s. anywhere, by_place, by_provider: answers for the rest of the work.
+    hindsight: the least cost in each scenario, for each v and group.
+    """
 
-    def best(self, excluded: NDArray[np.str_], v: Floats) -> tuple[Floats, Floats]:
-        """Cost and time of the candidate that minimises C + v T outside one's own group."""
-        groups, member = np.unique(excluded, return_inverse=True)
-        hulls = []
-        for group in range(len(groups)):
-            rows = np.flatnonzero((member == group) & self._feasible)
-            hulls.append(rows[lower_hull(self._usd[rows], self._seconds[rows])])
-        usd, seconds = np.full(len(v), np.inf), np.full(len(v), np.inf)
-        for group, name in enumerate(groups.tolist()):
-            asking = np.flatnonzero(member == group)
-            # "" excludes nothing; otherwise all hulls but one's own.
-            pool = np.concatenate(
-                [hull for other, hull in enumerate(hulls) if other != group or name == ""]
-                or [np.zeros(0, np.intp)]
+    weights: Mapping[str, float]
+    v_usd_s: Floats
+    v: Groups
+    fixed_usd: Floats
+    fixed_s: Floats
+    restart_usd: Floats
+    work_usd: Floats
+    work_s: Floats
+    cancelled_usd: Floats
+    place: Groups
+    provider: Groups
+    other_zone: NDArray[np.bool_]
+    keeps_price: NDArray[np.bool_]
+    grown: _Answers
+    elsewhere: _Answers
+    abroad: _Answers
+    hindsight: Mapping[str, Floats]
+
+    @classmethod
+    def of(cls, candidates: Candidates, catalog: Catalog, wishes: Flexibilities) -> "World":
+        """The world of one job's candidates."""
+        cost, time_s = candidates.cost_mean_usd, candidates.time_mean_s
+        fixed_s = np.minimum(candidates.settings.ready_s[candidates.setting], time_s)
+        starting = fixed_s / 3600 * candidates.rate_usd_h
+        # A commitment is paid at once and whole; nothing of it is left to pay for the rest.
+        whole = candidates.commitment_h[candidates.purchase] > 0
+        if candidates.utilisation > 0:
+            whole = np.zeros_like(whole)
+        starting = np.minimum(starting, candidates.compute_usd)
+        fixed_usd = candidates.egress_usd + np.where(whole, candidates.compute_usd, starting)
+        offers = catalog.offers
+        names = offers["provider"].to_numpy().astype(np.str_)
+        places = np.char.add(np.char.add(names, ":"), offers["region"].to_numpy().astype(np.str_))
+        zones = offers["zones"].fill_null("").str.split(" ").list.len().to_numpy()
+        provider = np.unique(names, return_inverse=True)[1].astype(np.int32)[candidates.offer]
+        place = np.unique(places, return_inverse=True)[1].astype(np.int32)[candidates.offer]
+        v_usd_s, v = _worths(cost, time_s, wishes.hour_usd)
+        parts = {
+            "fixed_usd": fixed_usd,
+            "fixed_s": fixed_s,
+            "restart_usd": np.where(whole, 0.0, starting),
+            "work_usd": cost - fixed_usd,
+            "work_s": time_s - fixed_s,
+            "cancelled_usd": candidates.cancelled_usd,
+            "place": place,
+            "provider": provider,
+            "other_zone": (zones > 1)[candidates.offer],
+            "keeps_price": KEEPS_ITS_PRICE[candidates.purchase],
+        }
+        answers = _answers(parts, v_usd_s, None)
+        hindsight = _hindsight(parts, v_usd_s, answers)
+        return cls(wishes.weights(), v_usd_s, v, **parts, **answers, hindsight=hindsight)
+
+    def restricted(self, permitted: NDArray[np.bool_]) -> "World":
+        """The same with only the permitted candidates as answers."""
+        if permitted.all():
+            return self
+        parts = {
+            name: getattr(self, name)
+            for name in ("fixed_usd", "fixed_s", "work_usd", "work_s", "place", "provider")
+        }
+        return replace(self, **_answers(parts, self.v_usd_s, permitted))
+
+    def regrets(self, rows: NDArray[np.intp]) -> dict[str, Regret]:
+        """Every scenario for some candidates."""
+        v, worth = self.v[rows], self.v_usd_s[self.v[rows]]
+        fixed_usd, fixed_s = self.fixed_usd[rows], self.fixed_s[rows]
+        work_usd, work_s = self.work_usd[rows], self.work_s[rows]
+        place, provider = self.place[rows], self.provider[rows]
+        sunk_usd, sunk_s = fixed_usd + DONE * work_usd, fixed_s + DONE * work_s
+        sunk = sunk_usd + worth * sunk_s
+        rest = 1 - DONE
+        scale = np.maximum(fixed_usd + work_usd + worth * (fixed_s + work_s), 1e-12)
+        nothing = np.zeros(len(rows))
+
+        def stay(share: float, price: Floats | float = 1.0) -> tuple[Floats, Floats]:
+            return price * share * work_usd, share * work_s
+
+        def best(*answers: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+            usd, seconds = answers[0]
+            for other_usd, other_s in answers[1:]:
+                take = other_usd + worth * other_s < usd + worth * seconds
+                usd, seconds = np.where(take, other_usd, usd), np.where(take, other_s, seconds)
+            return usd, seconds
+
+        def regret(name: str, answer: tuple[Floats, Floats], group: Groups | int) -> Regret:
+            usd, seconds = answer
+            known = np.isfinite(usd)
+            beyond = sunk + usd + worth * seconds - self.hindsight[name][v, group]
+            scored = np.where(known, np.clip(beyond / scale, 0.0, 1.0), 1.0)
+            return Regret(
+                scored,
+                np.where(known, usd - rest * work_usd, np.nan),
+                np.where(known, (seconds - rest * work_s) / 3600, np.nan),
             )
-            if not len(pool):
+
+        again = np.where(self.other_zone[rows], 0.0, np.inf)
+        restart = again + self.restart_usd[rows] + rest * work_usd, fixed_s + rest * work_s
+        raised = np.where(self.keeps_price[rows], 1.0, RISE)
+        cancelled = self.cancelled_usd[rows] - sunk_usd, DONE * (fixed_s + work_s) - sunk_s
+        found = {
+            "grow": regret(
+                "grow", best(stay(rest + GROWTH), self.grown.at(v, 0)), 0
+            ),
+            "lose_zone": regret("lose_zone", best(restart, self.elsewhere.at(v, place)), place),
+            "leave": regret("leave", self.abroad.at(v, provider), provider),
+            "cancel": regret("cancel", cancelled, 0),
+            "price": regret(
+                "price", best(stay(rest, raised), self.abroad.at(v, provider)), provider
+            ),
+        }
+        # The job ends: nothing is added, and what would have been spent is not saved by the plan.
+        unused = self.cancelled_usd[rows] - (fixed_usd + DONE * work_usd)
+        found["cancel"] = Regret(found["cancel"].score, np.maximum(unused, 0.0), nothing)
+        return found
+
+
+def _worths(cost: Floats, time_s: Floats, hour_usd: float | None) -> tuple[Floats, Groups]:
+    """The different worths of a second, USD, and which of them is each candidate's."""
+    if hour_usd is not None:
+        return np.array([hour_usd / 3600]), np.zeros(len(cost), np.int32)
+    own = cost / np.maximum(time_s, 1e-9)
+    # Where nothing is paid, an hour is worth what it is worth to the others.
+    free = own <= 0
+    if free.any():
+        own = np.where(free, float(np.median(own[~free])) if not free.all() else 1.0, own)
+    own = np.clip(own, LOWEST_USD_H / 3600, HIGHEST_USD_H / 3600)
+    step = np.rint(np.log2(own) * STEPS_PER_OCTAVE).astype(np.int32)
+    lowest = int(step.min())
+    met = np.bincount(step - lowest) > 0
+    place = (np.cumsum(met) - 1).astype(np.int32)
+    return np.exp2((np.flatnonzero(met) + lowest) / STEPS_PER_OCTAVE), place[step - lowest]
+
+
+def _answers(
+    parts: Mapping[str, NDArray[np.generic]], v: Floats, permitted: NDArray[np.bool_] | None
+) -> dict[str, _Answers]:
+    """Where the rest of the work could go: anywhere after growth, out of a place, out of a provider."""
+    rows = np.arange(len(parts["work_s"])) if permitted is None else np.flatnonzero(permitted)
+    fixed_usd, fixed_s, work_usd, work_s = (
+        np.asarray(parts[name], float)[rows] for name in ("fixed_usd", "fixed_s", "work_usd", "work_s")
+    )
+    rest = 1 - DONE
+    usd, seconds = fixed_usd + rest * work_usd, fixed_s + rest * work_s
+    place = np.asarray(parts["place"], np.int32)
+    provider = np.asarray(parts["provider"], np.int32)
+    more = rest + GROWTH
+    return {
+        "grown": _outside(fixed_usd + more * work_usd, fixed_s + more * work_s, None, 1, v),
+        "elsewhere": _outside(usd, seconds, place[rows], int(place.max()) + 1, v),
+        "abroad": _outside(usd, seconds, provider[rows], int(provider.max()) + 1, v),
+    }
+
+
+def _hindsight(
+    parts: Mapping[str, NDArray[np.generic]], v: Floats, answers: Mapping[str, _Answers]
+) -> dict[str, Floats]:
+    """The least cost in each scenario for each v and group, had one known of it from the start.
+
+    Outside the group that is struck, one is not disturbed. Inside it, one is sunk and then answers;
+    as both halves cost at least half of the best, that can only pay in the group that holds the
+    best undisturbed candidate of all, so only that one is looked at.
+    """
+    fixed_usd, fixed_s, work_usd, work_s = (
+        np.asarray(parts[name], float) for name in ("fixed_usd", "fixed_s", "work_usd", "work_s")
+    )
+    cost, time_s = fixed_usd + work_usd, fixed_s + work_s
+    sunk_usd, sunk_s = fixed_usd + DONE * work_usd, fixed_s + DONE * work_s
+
+    def least(usd: Floats, seconds: Floats, rows: NDArray[np.bool_] | None = None) -> Floats:
+        if rows is not None:
+            usd, seconds = usd[rows], seconds[rows]
+        return _value(_outside(usd, seconds, None, 1, v), v)[:, 0]
+
+    grown = np.minimum(
+        least(cost + GROWTH * work_usd, time_s + GROWTH * work_s),
+        least(sunk_usd, sunk_s) + _value(answers["grown"], v)[:, 0],
+    )
+    rise_usd = (1 - DONE) * (RISE - 1) * work_usd
+    spared = {
+        "lose_zone": np.asarray(parts["other_zone"], bool),
+        "price": np.asarray(parts["keeps_price"], bool),
+    }
+    found = {
+        "grow": grown[:, None],
+        "cancel": least(np.asarray(parts["cancelled_usd"], float), DONE * time_s)[:, None],
+    }
+    for name, group_of, exits in (
+        ("lose_zone", "place", answers["elsewhere"]),
+        ("leave", "provider", answers["abroad"]),
+        ("price", "provider", answers["abroad"]),
+    ):
+        group = np.asarray(parts[group_of], np.int32)
+        undisturbed = _outside(cost, time_s, group, int(group.max()) + 1, v)
+        value, out = _value(undisturbed, v), _value(exits, v)
+        if name in spared and spared[name].any():
+            value = np.minimum(value, least(cost, time_s, spared[name])[:, None])
+        for struck in np.unique(undisturbed.best).tolist():
+            at, inside = undisturbed.best == struck, group == struck
+            own = least(sunk_usd, sunk_s, inside)[at] + out[at, struck]
+            if name == "price":
+                own = np.minimum(own, least(cost + rise_usd, time_s, inside)[at])
+            value[at, struck] = np.minimum(value[at, struck], own)
+        found[name] = value
+    return found
+
+
+def _value(answers: _Answers, v: Floats) -> Floats:
+    return answers.usd + v[:, None] * answers.seconds
+
+
+def _outside(
+    usd: Floats, seconds: Floats, group: Groups | None, groups: int, v: Floats
+) -> _Answers:
+    """The row that minimises usd + v seconds outside each group, for each v; inf where none is.
+
+    group: of each row; None: no row is excluded, and one column answers for all.
+    """
+    found_usd = np.full((len(v), groups), np.inf)
+    found_s = np.zeros((len(v), groups))
+    best = np.full(len(v), -1, np.int32)
+    rows = _matter(usd, seconds, group, v)
+    usd, seconds = usd[rows], seconds[rows]
+    group = np.zeros(len(rows), np.int32) if group is None else group[rows]
+    for i, worth in enumerate(v.tolist()):
+        if not len(rows):
+            break
+        value = usd + worth * seconds
+        first = int(np.argmin(value))
+        found_usd[i], found_s[i], best[i] = usd[first], seconds[first], group[first]
+        if groups > 1:
+            others = np.where(group == best[i], np.inf, value)
+            second = int(np.argmin(others))
+            alone = not np.isfinite(others[second])
+            found_usd[i, best[i]] = np.inf if alone else usd[second]
+            found_s[i, best[i]] = 0.0 if alone else seconds[second]
+    return _Answers(found_usd, found_s, best)
+
+
+def _matter(
+    usd: Floats, seconds: Floats, group: Groups | None, v: Floats
+) -> NDArray[np.intp]:
+    """Rows that can minimise usd + v seconds for some v, whichever one group is left out.
+
+    A row goes where rows of two groups are at least as good in both. Lossless; a few v suffice to
+    find rows that beat nearly all.
+    """
+    rows = np.arange(len(usd))
+    kept: list[int] = []
+    sample = np.linspace(0, len(v) - 1, min(len(v), 13)).astype(int)
+    # From the middle outwards: a row that is good in both beats most others at once.
+    for worth in v[sample[np.argsort(abs(sample - len(v) / 2), kind="stable")]].tolist():
+        if not len(rows):
+            break
+        value = usd[rows] + worth * seconds[rows]
+        first = int(rows[np.argmin(value)])
+        corner_usd, corner_s = usd[first], seconds[first]
+        kept.append(first)
+        if group is not None:
+            value[group[rows] == group[first]] = math.inf
+            at = int(np.argmin(value))
+            if not math.isfinite(value[at]):
                 continue
-            pool = pool[lower_hull(self._usd[pool], self._seconds[pool])]
-            found = _cheapest(self._usd[pool], self._seconds[pool], v[asking])
-            usd[asking], seconds[asking] = self._usd[pool][found], self._seconds[pool][found]
-        return usd, seconds
-
-
-def _cheapest(usd: Floats, seconds: Floats, v: Floats) -> NDArray[np.intp]:
-    """For each v the hull point (ascending in usd) that minimises usd + v seconds."""
-    if len(usd) == 1:
-        return np.zeros(len(v), np.intp)
-    # The next point wins once v exceeds the slope towards it; slopes ascend along the hull.
-    slopes = np.diff(usd) / -np.diff(seconds)
-    return np.searchsorted(slopes, v, side="left")
+            second = int(rows[at])
+            kept.append(second)
+            corner_usd, corner_s = max(corner_usd, usd[second]), max(corner_s, seconds[second])
+        rows = rows[(usd[rows] < corner_usd) | (seconds[rows] < corner_s)]
+    return np.union1d(rows, np.array(kept, np.intp)).astype(np.intp)

@@ -1,6 +1,7 @@
-"""The three losses on one scale, and their weighted sum L."""
+"""The three losses on one scale, and L: their weighted sum, or the augmented Chebyshev distance."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +10,21 @@ from ..profiles.workload import Weights
 from .pareto import front
 
 Floats = NDArray[np.float64]
+Objective = Literal["weighted", "chebyshev"]
+
+AUGMENTATION = 1e-3  # rho: of points equally far, the one with the least sum; Steuer and Choo 1983
 
 
 @dataclass(frozen=True, slots=True)
 class LossColumns:
-    """P^ = (P - ideal) / (nadir - ideal) and C^ likewise, F as it is, and L = aP^ + bC^ + cF.
+    """P^ = (P - ideal) / (nadir - ideal) and C^ likewise, F as it is, and L of either objective:
+
+        weighted    L = a P^ + b C^ + c F
+        chebyshev   L = max(a P^, b C^, c F) + rho (P^ + C^ + F)
 
     P is the p90 wall time to target, C the mean cost, F the flexibility score; all lower is
-    better. front: the Pareto set of (P, C, F) over all candidates, before any constraint.
+    better. front: the Pareto set of (P, C, F) over all candidates, before any constraint or
+    filter. ranges: nadir - ideal of P in seconds and of C in USD, 0 where the set is constant.
     """
 
     performance: Floats
@@ -24,6 +32,13 @@ class LossColumns:
     flexibility: Floats
     total: Floats
     front: NDArray[np.intp]
+    ranges: tuple[float, float]
+    objective: Objective
+
+    def with_flexibility(self, flexibility: Floats, weights: Weights) -> "LossColumns":
+        """The same scale with other flexibility scores."""
+        total = weigh(self.performance, self.cost, flexibility, weights, self.objective)
+        return replace(self, flexibility=flexibility, total=total)
 
 
 def losses(
@@ -31,24 +46,33 @@ def losses(
     cost_usd: Floats,
     flexibility: Floats,
     weights: Weights,
-    unrestricted: Floats | None = None,
+    objective: Objective = "weighted",
 ) -> LossColumns:
-    """Normalise over the Pareto set and weigh; a quantity that the set holds constant counts 0.
+    """Normalise over the Pareto set and weigh; a quantity that the set holds constant counts 0."""
+    efficient = front(np.column_stack([time_p90_s, cost_usd, flexibility]))
+    performance, time_range = _between(time_p90_s, time_p90_s[efficient])
+    cost, cost_range = _between(cost_usd, cost_usd[efficient])
+    total = weigh(performance, cost, flexibility, weights, objective)
+    return LossColumns(
+        performance, cost, flexibility, total, efficient, (time_range, cost_range), objective
+    )
 
-    unrestricted: F with every answer allowed, which settles the Pareto set, so that no constraint
-    moves the scale; flexibility itself by default.
-    """
+
+def weigh(
+    performance: Floats, cost: Floats, flexibility: Floats, weights: Weights, objective: Objective
+) -> Floats:
+    """L of normalised losses."""
     w = weights.normalised()
-    scale_of = flexibility if unrestricted is None else unrestricted
-    points = np.column_stack([time_p90_s, cost_usd, scale_of])
-    efficient = front(points)
-    performance, cost = (_between(points[:, i], points[efficient, i]) for i in (0, 1))
-    total = w.alpha * performance + w.beta * cost + w.gamma * flexibility
-    return LossColumns(performance, cost, flexibility, total, efficient)
+    if objective == "weighted":
+        return w.alpha * performance + w.beta * cost + w.gamma * flexibility
+    farthest = np.maximum(
+        np.maximum(w.alpha * performance, w.beta * cost), w.gamma * flexibility
+    )
+    return farthest + AUGMENTATION * (performance + cost + flexibility)
 
 
-def _between(values: Floats, efficient: Floats) -> Floats:
+def _between(values: Floats, efficient: Floats) -> tuple[Floats, float]:
     ideal, nadir = float(efficient.min()), float(efficient.max())
     if nadir <= ideal:
-        return np.zeros_like(values)
-    return (values - ideal) / (nadir - ideal)
+        return np.zeros_like(values), 0.0
+    return (values - ideal) / (nadir - ideal), nadir - ideal

@@ -42,7 +42,9 @@ class Solution:
     solver: str
 
 
-def choose(jobs: Sequence[Column], limits: Mapping[str, float]) -> Solution:
+def choose(
+    jobs: Sequence[Column], limits: Mapping[str, float], solver: str = "highs"
+) -> Solution:
     """Choose one candidate for each job.
 
     Given       L[j,k] loss and u[r,j,k] use of resource r by candidate k of job j, limit[r]
@@ -74,6 +76,7 @@ def choose(jobs: Sequence[Column], limits: Mapping[str, float]) -> Solution:
             [
                 (variable, float(use) / max(abs(limit), 1e-12))
                 for row, job in zip(x, jobs, strict=True)
+                if resource in job.use
                 for variable, use in zip(row, job.use[resource], strict=True)
             ]
         )

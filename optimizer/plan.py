@@ -42,10 +42,13 @@ class CostLines(Record):
     compute: float
     storage: float
     egress: float
+    licence: float = 0.0
+    labour: float = 0.0
 
 
 class ScenarioRegret(Record):
-    """What the best answer to one change of the world costs; None where there is no answer."""
+    """One change of the world half-way: the score against hindsight, and what the best answer adds
+    to the undisturbed plan (negative: saves), None where there is no answer."""
 
     score: float
     usd: float | None
@@ -128,12 +131,70 @@ class PlannedCandidate(Record):
     losses: Losses
 
 
+class Polygon(Record):
+    """Where in the (alpha, beta, gamma) simplex one candidate wins: corners in order, share of its area."""
+
+    candidate: PlannedCandidate
+    corners: tuple[tuple[float, float, float], ...]
+    share: float
+
+
+class ConstraintPrice(Record):
+    """What one constraint costs: the plan without it against the plan with it.
+
+    used, limit: None for a rule without a number. hours, usd: mean time and cost that the
+    constraint adds (negative: saves); loss: what it adds to L; 0 where it does not bind.
+    """
+
+    key: str
+    words: str
+    used: float | None
+    limit: float | None
+    binds: bool
+    loss: float
+    hours: float
+    p90_hours: float
+    usd: float
+    instead: PlannedCandidate | None
+
+
+class Measuring(Record):
+    """The worth of profiling the workload on one kind of hardware before choosing.
+
+    loss, usd, hours: expected saving in L, dollars and mean time (negative: it costs more, for the
+    sake of L). chance: that the choice changes. usd_to_measure: of hours_to_measure on the offer.
+    """
+
+    accelerator: str
+    offer: PlannedOffer
+    loss: float
+    usd: float
+    hours: float
+    chance: float
+    usd_to_measure: float
+    hours_to_measure: float
+
+
+class Explanation(Record):
+    """Why this plan: prices of constraints, alternatives, who wins at which weights, what to measure.
+
+    together: all constraints at once, None where no two bind.
+    """
+
+    constraints: tuple[ConstraintPrice, ...]
+    together: ConstraintPrice | None
+    alternatives: tuple[PlannedCandidate, ...]
+    weight_map: tuple[Polygon, ...]
+    measuring: tuple[Measuring, ...]
+    notes: tuple[str, ...]
+
+
 class PlannedJob(Record):
     """The plan of one job.
 
     frontier: of the admitted candidates, quickest first; an even selection where frontier_size is
     larger. runnable_here: the best candidate on this machine, None where it cannot train the job;
-    runnable_here_keeps_constraints: whether it also meets the deadline and the budget.
+    runnable_here_keeps_constraints: whether it also keeps every constraint. explanation: on request.
     """
 
     name: str
@@ -149,6 +210,7 @@ class PlannedJob(Record):
     frontier: tuple[PlannedCandidate, ...]
     frontier_size: int
     runners_up: tuple[PlannedCandidate, ...]
+    explanation: Explanation | None = None
 
 
 class Solver(Record):
@@ -172,6 +234,7 @@ class Plan(Document):
     version: str
     command: str
     weights: Weights
+    objective: Literal["weighted", "chebyshev"] = "weighted"
     jobs: tuple[PlannedJob, ...] = Field(min_length=1)
     solver: Solver
     oldest_price: date

@@ -12,16 +12,16 @@ from ..catalog.files import Document, InputError, Record, Seconds, did_you_mean
 BUILT_IN = ("cifar10_cnn", "resnet50", "transformer")
 OWN_MODEL = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, le=1e30)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Weights(Record):
     """alpha, beta and gamma of L; scaled so that they sum to one."""
 
-    alpha: float = Field(default=1 / 3, ge=0)
-    beta: float = Field(default=1 / 3, ge=0)
-    gamma: float = Field(default=1 / 3, ge=0)
+    alpha: float = Field(default=1 / 3, ge=0, le=1e12)
+    beta: float = Field(default=1 / 3, ge=0, le=1e12)
+    gamma: float = Field(default=1 / 3, ge=0, le=1e12)
 
     @model_validator(mode="after")
     def _not_all_zero(self) -> Self:
@@ -38,7 +38,7 @@ class DataSource(Record):
     """Where the training data lie; location as provider:region, None for nowhere in particular."""
 
     location: str | None = None
-    bytes: float = Field(default=0, ge=0)
+    bytes: float = Field(default=0, ge=0, le=1e21)
 
     @model_validator(mode="after")
     def _location_has_two_parts(self) -> Self:
@@ -49,17 +49,91 @@ class DataSource(Record):
         return self
 
 
+class Quota(Record):
+    """At most so many nodes, devices or vCPUs of what the other fields describe, all by default.
+
+    instance_types: a pattern such as "p4d.*"; purchase: only machines bought that way.
+    """
+
+    provider: str | None = None
+    region: str | None = None
+    accelerator: str | None = None
+    instance_types: str | None = None
+    purchase: Literal["on_demand", "spot", "reserved_1y", "reserved_3y"] | None = None
+    unit: Literal["nodes", "devices", "vcpus"] = "nodes"
+    most: float = Field(ge=0)
+
+    def words(self) -> str:
+        """What is limited, in words."""
+        bought = self.purchase.replace("_", " ") if self.purchase else ""
+        kind = self.instance_types or self.accelerator or ""
+        place = ":".join(part for part in (self.provider, self.region) if part)
+        said = " ".join(part for part in (bought, kind, self.unit) if part)
+        return f"{said} at {place}" if place else said
+
+
 class Constraints(Record):
-    """What a plan must keep; an empty list of providers, regions or accelerators means all."""
+    """What a plan must keep; an empty list means all.
+
+    residency: where data and checkpoints may lie, as countries ("DE"), groups of them ("EU") or
+    provider:region. reserved_utilisation: the share of a commitment of one or three years that this
+    job and other work use; 0: this job alone pays the whole term.
+    """
 
     deadline_s: Seconds | None = Field(default=None, gt=0)
     deadline_probability: float = Field(default=0.9, gt=0, lt=1)
     budget_usd: float | None = Field(default=None, ge=0)
+    hourly_usd: float | None = Field(default=None, ge=0)
+    quotas: tuple[Quota, ...] = Field(default=(), max_length=40)
     providers: tuple[str, ...] = ()
+    forbidden_providers: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
+    forbidden_regions: tuple[str, ...] = ()
+    residency: tuple[str, ...] = ()
+    certifications: tuple[str, ...] = ()
+    tenancy: Literal["shared", "dedicated"] | None = None
     accelerators: tuple[str, ...] = ()
     spot: bool = True
+    reserved: bool = True
+    reserved_utilisation: float = Field(default=0, ge=0, le=1)
     max_nodes: int = Field(default=8, ge=1, le=1024)
+
+
+class Flexibilities(Record):
+    """What may change half-way, how much each change counts, and what an hour is worth.
+
+    The weights are scaled to sum to one. hour_usd: None for what a plan itself pays an hour.
+    """
+
+    grow: float = Field(default=0.25, ge=0, le=1e6)
+    lose_zone: float = Field(default=0.25, ge=0, le=1e6)
+    leave: float = Field(default=0.20, ge=0, le=1e6)
+    cancel: float = Field(default=0.15, ge=0, le=1e6)
+    price: float = Field(default=0.15, ge=0, le=1e6)
+    hour_usd: float | None = Field(default=None, ge=0, le=1e9)
+
+    @model_validator(mode="after")
+    def _not_all_zero(self) -> Self:
+        if not any(self._each().values()):
+            raise ValueError("every scenario's weight is 0; at least one must be above 0")
+        return self
+
+    def _each(self) -> dict[str, float]:
+        names = ("grow", "lose_zone", "leave", "cancel", "price")
+        return {name: getattr(self, name) for name in names}
+
+    def weights(self) -> dict[str, float]:
+        """The weight of each scenario; they sum to one."""
+        total = sum(self._each().values())
+        return {name: weight / total for name, weight in self._each().items()}
+
+
+class ExtraCosts(Record):
+    """What a job costs beside what providers ask: licences by worker, people by hour and incident."""
+
+    licence_usd_per_worker_h: float = Field(default=0, ge=0, le=1e6)
+    labour_usd_per_h: float = Field(default=0, ge=0, le=1e6)
+    labour_usd_per_interruption: float = Field(default=0, ge=0, le=1e6)
 
 
 class ModelFacts(Record):
@@ -70,7 +144,7 @@ class ModelFacts(Record):
     traffic. checkpoint_bytes: weights and optimizer state on disk.
     """
 
-    parameters: int = Field(gt=0)
+    parameters: int = Field(gt=0, le=10**18)
     gradient_bytes: Positive
     flops_per_sample: Positive
     bytes_per_sample: Positive
@@ -92,15 +166,17 @@ class Workload(Document):
     schema_id: Literal["isocost/workload/v1"] = Field(alias="schema")
     name: str = Field(min_length=1, max_length=200)
     model: str
-    samples_per_epoch: int = Field(gt=0)
-    epochs: float = Field(gt=0)
-    reference_batch: int = Field(default=32, gt=0)
+    samples_per_epoch: int = Field(gt=0, le=10**15)
+    epochs: float = Field(gt=0, le=1e9)
+    reference_batch: int = Field(default=32, gt=0, le=10**9)
     per_device_batch: Annotated[tuple[int, ...], BeforeValidator(_listed)] = (32,)
-    max_global_batch: int = Field(default=1024, gt=0)
+    max_global_batch: int = Field(default=1024, gt=0, le=10**9)
     precisions: tuple[Literal["float32", "mixed_bfloat16", "mixed_float16"], ...] = ("float32",)
     critical_batch: Positive | None = None
     data: DataSource = DataSource()
     constraints: Constraints = Constraints()
+    extra_costs: ExtraCosts = ExtraCosts()
+    flexibility: Flexibilities = Flexibilities()
     weights: Weights = Weights()
     facts: ModelFacts | None = None
 
