@@ -220,7 +220,12 @@ class Candidates:
     def take(self, rows: NDArray[Any]) -> "Candidates":
         """The candidates in rows, over the same settings."""
         whole = {
-            "knob_sets", "providers", "settings", "storage_usd_h", "commitment_h", "utilisation"
+            "knob_sets",
+            "providers",
+            "settings",
+            "storage_usd_h",
+            "commitment_h",
+            "utilisation",
         }
         return replace(
             self,
@@ -361,10 +366,10 @@ def _settings(
             "or further precisions"
         )
     every = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    rows = [np.flatnonzero(at[every["shape"]]) for at in sold]
-    both = np.concatenate(rows)
+    firm, spot = (np.flatnonzero(at[every["shape"]]) for at in sold)
+    both = np.concatenate([firm, spot])
     table = {name: column[both] for name, column in every.items()}
-    table["spot"] = np.repeat([False, True], [len(part) for part in rows])
+    table["spot"] = np.arange(len(both)) >= len(firm)
     order = np.lexsort((table["shape"], table["spot"]))
     table = {name: column[order] for name, column in table.items()}
     table["steps"] = _steps(workload, table["batch"] * table["replicas"])
@@ -385,7 +390,11 @@ def _considered(
     rented = ~fleet.local
     most = max(ALWAYS_CONSIDERED_NODES, workload.constraints.max_nodes)
     groups = [
-        (kind, several, np.flatnonzero(rented & (fleet.kind == kind) & ((fleet.devices > 1) == several)))
+        (
+            kind,
+            several,
+            np.flatnonzero(rented & (fleet.kind == kind) & ((fleet.devices > 1) == several)),
+        )
         for kind in np.unique(fleet.kind[rented]).tolist()
         for several in (False, True)
     ]
@@ -599,4 +608,4 @@ def egress_of_offers(catalog: Catalog, workload: Workload) -> Floats:
     if workload.data.location is None or workload.data.bytes == 0:
         return np.zeros(catalog.offers.height)
     provider, region = workload.data.location.split(":", 1)
-    return catalog.egress_usd(workload.data.bytes, (provider, region)).to_numpy()
+    return catalog.egress_usd(workload.data.bytes, (provider, region)).to_numpy().astype(float)

@@ -89,7 +89,9 @@ def constraints_of(
         by_offer.append(("certifications", held))
     if wishes.tenancy == "dedicated":
         whole = table["instance_type"].str.contains(DEDICATED).to_numpy()
-        by_offer.append(("tenancy", whole | ~np.isnan(table["owned_usd_h"].to_numpy().astype(float))))
+        by_offer.append(
+            ("tenancy", whole | ~np.isnan(table["owned_usd_h"].to_numpy().astype(float)))
+        )
     if offers is not None:
         by_offer.append(("offers", _listed(table, offers.offers)))
     rules = [Rule(key, kept[found.offer]) for key, kept in by_offer]
@@ -112,9 +114,7 @@ def _limits(wishes: Constraints, catalog: Catalog, found: Candidates) -> list[Li
         use = found.time_quantile_s(wishes.deadline_probability)
         limits.append(Limit("deadline_s", "deadline", "s", wishes.deadline_s, use))
     if wishes.budget_usd is not None:
-        limits.append(
-            Limit("budget_usd", "budget", "USD", wishes.budget_usd, found.cost_mean_usd)
-        )
+        limits.append(Limit("budget_usd", "budget", "USD", wishes.budget_usd, found.cost_mean_usd))
     if wishes.hourly_usd is not None:
         limits.append(
             Limit("hourly_usd", "hourly cap", "USD/h", wishes.hourly_usd, found.rate_usd_h)
@@ -153,7 +153,7 @@ def quota_use(quota: Quota, catalog: Catalog, found: Candidates) -> Floats:
         ),
         "vcpus": table["vcpus"].to_numpy(),
     }[quota.unit]
-    use = (each * counted)[found.offer] * found.nodes
+    use: Floats = (each * counted)[found.offer] * found.nodes
     if quota.purchase is not None:
         use = np.where(found.purchase == PURCHASES.index(Purchase(quota.purchase)), use, 0.0)
     return use
@@ -212,6 +212,25 @@ def _refuse_unknown_names(workload: Workload, catalog: Catalog) -> None:
                 f"{workload.name}: no certification '{name}' is listed"
                 f"{did_you_mean(name, known_certificates())}"
             )
+
+
+def constraint_words(one: Constraint, wishes: Constraints) -> str:
+    """A constraint in a few words, as the user gave it."""
+    if isinstance(one, Limit):
+        amount = f"{one.limit:g} {one.unit}"
+        if one.key.startswith("quotas"):
+            return f"{one.what}: at most {one.limit:g}"
+        sure = f", {wishes.deadline_probability:.0%} sure" if one.unit == "s" else ""
+        return f"{one.what} of {amount}{sure}"
+    if one.key in ("spot", "reserved"):
+        return f"no {one.key}"
+    if one.key == "offers":
+        return "the --offers expression"
+    if one.key == "max_nodes":
+        return f"at most {wishes.max_nodes} nodes"
+    value = getattr(wishes, one.key)
+    listed = value if isinstance(value, str) else ", ".join(value)
+    return f"{one.key.replace('_', ' ')}: {listed}"
 
 
 # ---- what to change where nothing is left ----
@@ -348,21 +367,6 @@ def up_to_cents(dollars: float) -> str:
     if not math.isfinite(scaled) or scaled > 2**52:
         return f"{math.nextafter(dollars, math.inf):.17g}"
     return f"{math.ceil(scaled) / 10**digits:.{digits}f}"
-
-
-def without(workload: Workload, key: str) -> Workload:
-    """The workload without one constraint; 'offers' is not the workload's own."""
-    wishes = workload.constraints
-    name, _, index = key.partition(".")
-    if name == "offers":
-        return workload
-    if name == "quotas":
-        kept = tuple(q for place, q in enumerate(wishes.quotas) if place != int(index))
-        changed = wishes.model_copy(update={"quotas": kept})
-    else:
-        default = Constraints.model_fields[name].default
-        changed = wishes.model_copy(update={name: default})
-    return workload.model_copy(update={"constraints": changed})
 
 
 def admitted(constraints: Sequence[Constraint], count: int) -> Truths:

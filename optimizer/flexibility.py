@@ -38,6 +38,7 @@ from .candidates import PURCHASES, Candidates
 
 Floats = NDArray[np.float64]
 Groups = NDArray[np.int32]
+Truths = NDArray[np.bool_]
 
 DONE = 0.5  # share of the work done when the world changes
 GROWTH = 1.0  # further work, in shares of the whole, when it grows
@@ -77,6 +78,15 @@ class _Answers:
 
 
 @dataclass(frozen=True, slots=True)
+class _Exits:
+    """Where the rest of the work could go: anywhere after growth, out of a place, out of a provider."""
+
+    grown: _Answers
+    elsewhere: _Answers
+    abroad: _Answers
+
+
+@dataclass(frozen=True, slots=True)
 class Flexibility:
     """F of every candidate, and every scenario's own figures on request."""
 
@@ -92,7 +102,7 @@ def score(
     candidates: Candidates,
     catalog: Catalog,
     wishes: Flexibilities,
-    permitted: NDArray[np.bool_] | None = None,
+    permitted: Truths | None = None,
     unrestricted: Flexibility | None = None,
 ) -> Flexibility:
     """F of every candidate.
@@ -113,16 +123,12 @@ def score(
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """What every scenario needs: each candidate's parts, and the tables of answers and of hindsight.
+class Parts:
+    """What a scenario needs of each candidate: fixed and growing dollars and seconds, and its place.
 
-    v: index into v_usd_s. anywhere, by_place, by_provider: answers for the rest of the work.
-    hindsight: the least cost in each scenario, for each v and group.
+    restart_usd: what starting its machines again costs. place, provider: numbers of them.
     """
 
-    weights: Mapping[str, float]
-    v_usd_s: Floats
-    v: Groups
     fixed_usd: Floats
     fixed_s: Floats
     restart_usd: Floats
@@ -131,64 +137,72 @@ class World:
     cancelled_usd: Floats
     place: Groups
     provider: Groups
-    other_zone: NDArray[np.bool_]
-    keeps_price: NDArray[np.bool_]
-    grown: _Answers
-    elsewhere: _Answers
-    abroad: _Answers
-    hindsight: Mapping[str, Floats]
+    other_zone: Truths
+    keeps_price: Truths
 
     @classmethod
-    def of(cls, candidates: Candidates, catalog: Catalog, wishes: Flexibilities) -> "World":
-        """The world of one job's candidates."""
+    def of(cls, candidates: Candidates, catalog: Catalog) -> "Parts":
+        """The parts of one job's candidates."""
         cost, time_s = candidates.cost_mean_usd, candidates.time_mean_s
         fixed_s = np.minimum(candidates.settings.ready_s[candidates.setting], time_s)
-        starting = fixed_s / 3600 * candidates.rate_usd_h
+        starting = np.minimum(fixed_s / 3600 * candidates.rate_usd_h, candidates.compute_usd)
         # A commitment is paid at once and whole; nothing of it is left to pay for the rest.
-        whole = candidates.commitment_h[candidates.purchase] > 0
-        if candidates.utilisation > 0:
-            whole = np.zeros_like(whole)
-        starting = np.minimum(starting, candidates.compute_usd)
+        whole = (candidates.commitment_h[candidates.purchase] > 0) & (candidates.utilisation == 0)
         fixed_usd = candidates.egress_usd + np.where(whole, candidates.compute_usd, starting)
         offers = catalog.offers
         names = offers["provider"].to_numpy().astype(np.str_)
         places = np.char.add(np.char.add(names, ":"), offers["region"].to_numpy().astype(np.str_))
         zones = offers["zones"].fill_null("").str.split(" ").list.len().to_numpy()
-        provider = np.unique(names, return_inverse=True)[1].astype(np.int32)[candidates.offer]
-        place = np.unique(places, return_inverse=True)[1].astype(np.int32)[candidates.offer]
-        v_usd_s, v = _worths(cost, time_s, wishes.hour_usd)
-        parts = {
-            "fixed_usd": fixed_usd,
-            "fixed_s": fixed_s,
-            "restart_usd": np.where(whole, 0.0, starting),
-            "work_usd": cost - fixed_usd,
-            "work_s": time_s - fixed_s,
-            "cancelled_usd": candidates.cancelled_usd,
-            "place": place,
-            "provider": provider,
-            "other_zone": (zones > 1)[candidates.offer],
-            "keeps_price": KEEPS_ITS_PRICE[candidates.purchase],
-        }
-        answers = _answers(parts, v_usd_s, None)
-        hindsight = _hindsight(parts, v_usd_s, answers)
-        return cls(wishes.weights(), v_usd_s, v, **parts, **answers, hindsight=hindsight)
+        return cls(
+            fixed_usd=fixed_usd,
+            fixed_s=fixed_s,
+            restart_usd=np.where(whole, 0.0, starting),
+            work_usd=cost - fixed_usd,
+            work_s=time_s - fixed_s,
+            cancelled_usd=candidates.cancelled_usd,
+            place=np.unique(places, return_inverse=True)[1].astype(np.int32)[candidates.offer],
+            provider=np.unique(names, return_inverse=True)[1].astype(np.int32)[candidates.offer],
+            other_zone=(zones > 1)[candidates.offer],
+            keeps_price=KEEPS_ITS_PRICE[candidates.purchase],
+        )
 
-    def restricted(self, permitted: NDArray[np.bool_]) -> "World":
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What every scenario needs: the candidates' parts, the answers, and hindsight.
+
+    v: of each candidate, an index into v_usd_s. hindsight: the least cost in each scenario, for
+    each v and group.
+    """
+
+    weights: Mapping[str, float]
+    v_usd_s: Floats
+    v: Groups
+    parts: Parts
+    exits: _Exits
+    hindsight: Mapping[str, Floats]
+
+    @classmethod
+    def of(cls, candidates: Candidates, catalog: Catalog, wishes: Flexibilities) -> "World":
+        """The world of one job's candidates."""
+        parts = Parts.of(candidates, catalog)
+        v_usd_s, v = _worths(candidates.cost_mean_usd, candidates.time_mean_s, wishes.hour_usd)
+        exits = _exits(parts, v_usd_s, None)
+        return cls(wishes.weights(), v_usd_s, v, parts, exits, _hindsight(parts, v_usd_s, exits))
+
+    def restricted(self, permitted: Truths) -> "World":
         """The same with only the permitted candidates as answers."""
         if permitted.all():
             return self
-        parts = {
-            name: getattr(self, name)
-            for name in ("fixed_usd", "fixed_s", "work_usd", "work_s", "place", "provider")
-        }
-        return replace(self, **_answers(parts, self.v_usd_s, permitted))
+        return replace(self, exits=_exits(self.parts, self.v_usd_s, permitted))
 
     def regrets(self, rows: NDArray[np.intp]) -> dict[str, Regret]:
         """Every scenario for some candidates."""
         v, worth = self.v[rows], self.v_usd_s[self.v[rows]]
-        fixed_usd, fixed_s = self.fixed_usd[rows], self.fixed_s[rows]
-        work_usd, work_s = self.work_usd[rows], self.work_s[rows]
-        place, provider = self.place[rows], self.provider[rows]
+        parts, exits = self.parts, self.exits
+        fixed_usd, fixed_s = parts.fixed_usd[rows], parts.fixed_s[rows]
+        work_usd, work_s = parts.work_usd[rows], parts.work_s[rows]
+        place, provider = parts.place[rows], parts.provider[rows]
         sunk_usd, sunk_s = fixed_usd + DONE * work_usd, fixed_s + DONE * work_s
         sunk = sunk_usd + worth * sunk_s
         rest = 1 - DONE
@@ -216,23 +230,21 @@ class World:
                 np.where(known, (seconds - rest * work_s) / 3600, np.nan),
             )
 
-        again = np.where(self.other_zone[rows], 0.0, np.inf)
-        restart = again + self.restart_usd[rows] + rest * work_usd, fixed_s + rest * work_s
-        raised = np.where(self.keeps_price[rows], 1.0, RISE)
-        cancelled = self.cancelled_usd[rows] - sunk_usd, DONE * (fixed_s + work_s) - sunk_s
+        again = np.where(parts.other_zone[rows], 0.0, np.inf)
+        restart = again + parts.restart_usd[rows] + rest * work_usd, fixed_s + rest * work_s
+        raised = np.where(parts.keeps_price[rows], 1.0, RISE)
+        cancelled = parts.cancelled_usd[rows] - sunk_usd, DONE * (fixed_s + work_s) - sunk_s
         found = {
-            "grow": regret(
-                "grow", best(stay(rest + GROWTH), self.grown.at(v, 0)), 0
-            ),
-            "lose_zone": regret("lose_zone", best(restart, self.elsewhere.at(v, place)), place),
-            "leave": regret("leave", self.abroad.at(v, provider), provider),
+            "grow": regret("grow", best(stay(rest + GROWTH), exits.grown.at(v, 0)), 0),
+            "lose_zone": regret("lose_zone", best(restart, exits.elsewhere.at(v, place)), place),
+            "leave": regret("leave", exits.abroad.at(v, provider), provider),
             "cancel": regret("cancel", cancelled, 0),
             "price": regret(
-                "price", best(stay(rest, raised), self.abroad.at(v, provider)), provider
+                "price", best(stay(rest, raised), exits.abroad.at(v, provider)), provider
             ),
         }
         # The job ends: nothing is added, and what would have been spent is not saved by the plan.
-        unused = self.cancelled_usd[rows] - (fixed_usd + DONE * work_usd)
+        unused = parts.cancelled_usd[rows] - (fixed_usd + DONE * work_usd)
         found["cancel"] = Regret(found["cancel"].score, np.maximum(unused, 0.0), nothing)
         return found
 
@@ -254,69 +266,54 @@ def _worths(cost: Floats, time_s: Floats, hour_usd: float | None) -> tuple[Float
     return np.exp2((np.flatnonzero(met) + lowest) / STEPS_PER_OCTAVE), place[step - lowest]
 
 
-def _answers(
-    parts: Mapping[str, NDArray[np.generic]], v: Floats, permitted: NDArray[np.bool_] | None
-) -> dict[str, _Answers]:
-    """Where the rest of the work could go: anywhere after growth, out of a place, out of a provider."""
-    rows = np.arange(len(parts["work_s"])) if permitted is None else np.flatnonzero(permitted)
-    fixed_usd, fixed_s, work_usd, work_s = (
-        np.asarray(parts[name], float)[rows] for name in ("fixed_usd", "fixed_s", "work_usd", "work_s")
-    )
-    rest = 1 - DONE
+def _exits(parts: Parts, v: Floats, permitted: Truths | None) -> _Exits:
+    rows = slice(None) if permitted is None else np.flatnonzero(permitted)
+    fixed_usd, fixed_s = parts.fixed_usd[rows], parts.fixed_s[rows]
+    work_usd, work_s = parts.work_usd[rows], parts.work_s[rows]
+    rest, more = 1 - DONE, 1 - DONE + GROWTH
     usd, seconds = fixed_usd + rest * work_usd, fixed_s + rest * work_s
-    place = np.asarray(parts["place"], np.int32)
-    provider = np.asarray(parts["provider"], np.int32)
-    more = rest + GROWTH
-    return {
-        "grown": _outside(fixed_usd + more * work_usd, fixed_s + more * work_s, None, 1, v),
-        "elsewhere": _outside(usd, seconds, place[rows], int(place.max()) + 1, v),
-        "abroad": _outside(usd, seconds, provider[rows], int(provider.max()) + 1, v),
-    }
+    return _Exits(
+        _outside(fixed_usd + more * work_usd, fixed_s + more * work_s, None, 1, v),
+        _outside(usd, seconds, parts.place[rows], int(parts.place.max()) + 1, v),
+        _outside(usd, seconds, parts.provider[rows], int(parts.provider.max()) + 1, v),
+    )
 
 
-def _hindsight(
-    parts: Mapping[str, NDArray[np.generic]], v: Floats, answers: Mapping[str, _Answers]
-) -> dict[str, Floats]:
+def _hindsight(parts: Parts, v: Floats, exits: _Exits) -> dict[str, Floats]:
     """The least cost in each scenario for each v and group, had one known of it from the start.
 
     Outside the group that is struck, one is not disturbed. Inside it, one is sunk and then answers;
     as both halves cost at least half of the best, that can only pay in the group that holds the
     best undisturbed candidate of all, so only that one is looked at.
     """
-    fixed_usd, fixed_s, work_usd, work_s = (
-        np.asarray(parts[name], float) for name in ("fixed_usd", "fixed_s", "work_usd", "work_s")
-    )
+    fixed_usd, fixed_s = parts.fixed_usd, parts.fixed_s
+    work_usd, work_s = parts.work_usd, parts.work_s
     cost, time_s = fixed_usd + work_usd, fixed_s + work_s
     sunk_usd, sunk_s = fixed_usd + DONE * work_usd, fixed_s + DONE * work_s
 
-    def least(usd: Floats, seconds: Floats, rows: NDArray[np.bool_] | None = None) -> Floats:
+    def least(usd: Floats, seconds: Floats, rows: Truths | None = None) -> Floats:
         if rows is not None:
             usd, seconds = usd[rows], seconds[rows]
         return _value(_outside(usd, seconds, None, 1, v), v)[:, 0]
 
     grown = np.minimum(
         least(cost + GROWTH * work_usd, time_s + GROWTH * work_s),
-        least(sunk_usd, sunk_s) + _value(answers["grown"], v)[:, 0],
+        least(sunk_usd, sunk_s) + _value(exits.grown, v)[:, 0],
     )
     rise_usd = (1 - DONE) * (RISE - 1) * work_usd
-    spared = {
-        "lose_zone": np.asarray(parts["other_zone"], bool),
-        "price": np.asarray(parts["keeps_price"], bool),
-    }
     found = {
         "grow": grown[:, None],
-        "cancel": least(np.asarray(parts["cancelled_usd"], float), DONE * time_s)[:, None],
+        "cancel": least(parts.cancelled_usd, DONE * time_s)[:, None],
     }
-    for name, group_of, exits in (
-        ("lose_zone", "place", answers["elsewhere"]),
-        ("leave", "provider", answers["abroad"]),
-        ("price", "provider", answers["abroad"]),
+    for name, group, out_of, spared in (
+        ("lose_zone", parts.place, exits.elsewhere, parts.other_zone),
+        ("leave", parts.provider, exits.abroad, None),
+        ("price", parts.provider, exits.abroad, parts.keeps_price),
     ):
-        group = np.asarray(parts[group_of], np.int32)
         undisturbed = _outside(cost, time_s, group, int(group.max()) + 1, v)
-        value, out = _value(undisturbed, v), _value(exits, v)
-        if name in spared and spared[name].any():
-            value = np.minimum(value, least(cost, time_s, spared[name])[:, None])
+        value, out = _value(undisturbed, v), _value(out_of, v)
+        if spared is not None and spared.any():
+            value = np.minimum(value, least(cost, time_s, spared)[:, None])
         for struck in np.unique(undisturbed.best).tolist():
             at, inside = undisturbed.best == struck, group == struck
             own = least(sunk_usd, sunk_s, inside)[at] + out[at, struck]
@@ -359,9 +356,7 @@ def _outside(
     return _Answers(found_usd, found_s, best)
 
 
-def _matter(
-    usd: Floats, seconds: Floats, group: Groups | None, v: Floats
-) -> NDArray[np.intp]:
+def _matter(usd: Floats, seconds: Floats, group: Groups | None, v: Floats) -> NDArray[np.intp]:
     """Rows that can minimise usd + v seconds for some v, whichever one group is left out.
 
     A row goes where rows of two groups are at least as good in both. Lossless; a few v suffice to

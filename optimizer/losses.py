@@ -65,9 +65,7 @@ def weigh(
     w = weights.normalised()
     if objective == "weighted":
         return w.alpha * performance + w.beta * cost + w.gamma * flexibility
-    farthest = np.maximum(
-        np.maximum(w.alpha * performance, w.beta * cost), w.gamma * flexibility
-    )
+    farthest = np.maximum(np.maximum(w.alpha * performance, w.beta * cost), w.gamma * flexibility)
     return farthest + AUGMENTATION * (performance + cost + flexibility)
 
 

@@ -1,29 +1,27 @@
-"""The PuLP model: one candidate for each job, least total L, within what all jobs share."""
+"""The PuLP model of jobs that share nothing: one candidate each, least total L, within their limits.
 
-import time
+Jobs that share limits are in `instance` and `many`; both are solved through `solver`.
+"""
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-import pulp
 from numpy.typing import NDArray
+from scipy import sparse
+
+from .solver import Milp, solve
 
 Floats = NDArray[np.float64]
 
-# HiGHS's tolerances are absolute, 1e-6 and 1e-7: in these units they are below 1e-12 of L.
+# The solvers' tolerances are absolute, 1e-6 and 1e-7: in these units they are below 1e-12 of L.
 SCALE = 1e6
-
-# Only a proven optimum is called one: a time limit leaves at most a solution.
-STATUS = {
-    pulp.LpSolutionOptimal: "optimal",
-    pulp.LpSolutionInfeasible: "infeasible",
-    pulp.LpSolutionIntegerFeasible: "not proven",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The candidates of one job that the model states: L and the use of every shared resource."""
+    """The candidates of one job that the model states: L and the use of every limit it has."""
 
     loss: Floats
     use: Mapping[str, Floats]
@@ -31,7 +29,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """The chosen column of each job, None where the model is infeasible, and the proof."""
+    """The chosen column of each job, None where there is no solution, and the proof.
+
+    gap: (objective - proven bound) / max(objective, 1e-6).
+    """
 
     chosen: tuple[int, ...] | None
     status: str
@@ -42,71 +43,52 @@ class Solution:
     solver: str
 
 
-def choose(
-    jobs: Sequence[Column], limits: Mapping[str, float], solver: str = "highs"
-) -> Solution:
+def choose(jobs: Sequence[Column], limits: Mapping[str, float], solver: str = "highs") -> Solution:
     """Choose one candidate for each job.
 
-    Given       L[j,k] loss and u[r,j,k] use of resource r by candidate k of job j, limit[r]
+    Given       L[j,k] loss and u[r,j,k] >= 0 use of limit r by candidate k of job j, b[r]
     Choose      x[j,k] in {0, 1}
     Minimise    sum of L[j,k] x[j,k]
     Subject to  one_of_<j>:  sum over k of x[j,k] = 1
-                within_<r>:  sum over j, k of u[r,j,k] x[j,k] <= limit[r]
+                within_<r>:  sum over j, k of u[r,j,k] x[j,k] <= b[r]
+
+    solver: "highs" or "cbc".
     """
-    start = time.perf_counter()
-    model = pulp.LpProblem("isocost", pulp.LpMinimize)
-    x = [
-        [model.add_variable(f"x_{j}_{k}", cat="Binary") for k in range(len(job.loss))]
-        for j, job in enumerate(jobs)
-    ]
-    model.setObjective(
-        pulp.LpAffineExpression(
-            [
-                (variable, SCALE * float(loss))
-                for row, job in zip(x, jobs, strict=True)
-                for variable, loss in zip(row, job.loss, strict=True)
-            ]
-        )
-    )
-    for j, row in enumerate(x):
-        one = pulp.LpAffineExpression([(variable, 1) for variable in row])
-        model.addConstraint(one == 1, f"one_of_{j}")
-    for resource, limit in limits.items():
-        used = pulp.LpAffineExpression(
-            [
-                (variable, float(use) / max(abs(limit), 1e-12))
-                for row, job in zip(x, jobs, strict=True)
-                if resource in job.use
-                for variable, use in zip(row, job.use[resource], strict=True)
-            ]
-        )
+    loss = np.concatenate([job.loss for job in jobs])
+    owner = np.repeat(np.arange(len(jobs)), [len(job.loss) for job in jobs])
+    rows = [sparse.csr_array((np.ones(len(loss)), (owner, np.arange(len(loss)))))]
+    for name, limit in limits.items():
+        use = np.concatenate([job.use.get(name, np.zeros(len(job.loss))) for job in jobs])
         # In shares of the limit, so that the solver's absolute tolerance is relative to it.
-        model.addConstraint(used <= (1.0 if limit > 0 else 0.0), f"within_{resource}")
-    built = time.perf_counter()
-    model.solve(pulp.HiGHS(msg=False, gapRel=0.0, gapAbs=0.0, threads=1))
-    solved = time.perf_counter()
-    # `status` says 'Optimal' even at a time limit (PuLP 3.3 with HiGHS); `sol_status` does not.
-    optimal = model.sol_status == pulp.LpSolutionOptimal
-    chosen = (
-        tuple(int(np.argmax([variable.value() or 0.0 for variable in row])) for row in x)
-        if optimal
-        else None
+        rows.append(sparse.csr_array((use / (limit if limit > 0 else 1.0))[None, :]))
+    ones, count = np.ones(len(jobs)), len(limits)
+    outcome = solve(
+        Milp(
+            cost=SCALE * loss,
+            lower=np.zeros(len(loss)),
+            upper=np.ones(len(loss)),
+            integer=np.ones(len(loss), bool),
+            matrix=sparse.csr_array(sparse.vstack(rows)),
+            row_lower=np.concatenate([ones, np.full(count, -np.inf)]),
+            row_upper=np.concatenate([ones, [1.0 if b > 0 else 0.0 for b in limits.values()]]),
+            names=tuple(f"x_{j}_{k}" for j, job in enumerate(jobs) for k in range(len(job.loss))),
+            row_names=(
+                *(f"one_of_{j}" for j in range(len(jobs))),
+                *(f"within_{name}" for name in limits),
+            ),
+        ),
+        solver=solver,
     )
+    starts = np.cumsum([0, *(len(job.loss) for job in jobs)])
+    chosen = None
+    if outcome.x is not None:
+        chosen = tuple(int(np.argmax(outcome.x[a:b])) for a, b in pairwise(starts.tolist()))
     return Solution(
         chosen=chosen,
-        status=STATUS.get(model.sol_status, "not solved"),
-        gap=_gap(model, jobs, chosen),
-        columns=sum(len(row) for row in x),
-        build_s=built - start,
-        solve_s=solved - built,
-        solver="HiGHS through PuLP",
+        status=str(outcome.status),
+        gap=max(0.0, outcome.objective - outcome.bound) / max(abs(outcome.objective), SCALE * 1e-6),
+        columns=len(loss),
+        build_s=outcome.build_s,
+        solve_s=outcome.solve_s,
+        solver=outcome.solver,
     )
-
-
-def _gap(model: pulp.LpProblem, jobs: Sequence[Column], chosen: tuple[int, ...] | None) -> float:
-    """|objective - HiGHS's proven bound| / max(|objective|, SCALE * 1e-6)."""
-    if chosen is None:
-        return float("inf")
-    objective = SCALE * sum(float(job.loss[k]) for job, k in zip(jobs, chosen, strict=True))
-    bound = float(model.solverModel.getInfo().mip_dual_bound)
-    return abs(objective - bound) / max(abs(objective), SCALE * 1e-6)

@@ -60,9 +60,7 @@ def optimize(
     whole = catalog.with_offer(local)
     if offers is not None and (offers.offers["provider"] == local.provider).any():
         offers = offers.with_offer(local)
-    priced = [
-        price(job, whole, weights or job.workload.weights, offers, objective) for job in jobs
-    ]
+    priced = [price(job, whole, weights or job.workload.weights, offers, objective) for job in jobs]
     for one in priced:
         if not one.allowed.any():
             raise infeasible(one)
@@ -133,9 +131,7 @@ def _evenly(rows: NDArray[np.intp], chosen: int) -> NDArray[np.intp]:
     return kept
 
 
-def _planned_job(
-    one: Priced, stated: NDArray[np.intp], chosen: int, explained: bool
-) -> PlannedJob:
+def _planned_job(one: Priced, stated: NDArray[np.intp], chosen: int, explained: bool) -> PlannedJob:
     here = _best(one, one.here & one.allowed)
     keeps = here is not None
     if here is None:
@@ -145,7 +141,9 @@ def _planned_job(
     others = runners_up(one, chosen)
     rows = [chosen, *([] if here is None else [here]), *shown, *others]
     # A row that is shown twice is described once.
-    each = dict(zip(unique := list(dict.fromkeys(rows)), planned_candidates(one, unique), strict=True))
+    each = dict(
+        zip(unique := list(dict.fromkeys(rows)), planned_candidates(one, unique), strict=True)
+    )
     profile = one.job.profile
     return PlannedJob(
         name=one.job.workload.name,

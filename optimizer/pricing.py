@@ -87,7 +87,7 @@ class Priced:
         """The same job without one of its constraints, F with the answers that this allows."""
         rules = tuple(one for one in self.rules if one.key != key)
         limits = tuple(one for one in self.limits if one.key != key)
-        return _judged(replace(self, rules=rules, limits=limits))
+        return judged(replace(self, rules=rules, limits=limits))
 
 
 def price(
@@ -117,7 +117,7 @@ def price(
     unrestricted = score(found, catalog, workload.flexibility)
     scored = losses(found.time_p90_s, found.cost_mean_usd, unrestricted.total, weights, objective)
     every = np.ones(len(found), bool)
-    return _judged(
+    return judged(
         Priced(
             job=job,
             facts=facts,
@@ -135,7 +135,7 @@ def price(
     )
 
 
-def _judged(one: Priced) -> Priced:
+def judged(one: Priced) -> Priced:
     """With what the constraints admit: P and C on the scale of all candidates, F of the permitted."""
     found = one.candidates
     permitted = admitted(one.rules, len(found))

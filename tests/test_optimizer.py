@@ -11,11 +11,10 @@ from hypothesis.extra.numpy import arrays
 
 from isocost.catalog import Catalog, Delay, HazardBand, Offer, Purchase
 from isocost.catalog.files import InputError
-from isocost.optimizer.flexibility import SCENARIOS
 from isocost.optimizer.losses import losses
 from isocost.optimizer.model import Column, choose
 from isocost.optimizer.optimize import Infeasible, Job, Priced, optimize, price
-from isocost.optimizer.pareto import front, lower_hull
+from isocost.optimizer.pareto import front
 from isocost.optimizer.plan import Plan
 from isocost.optimizer.reliability import (
     expected_losses,
@@ -51,16 +50,6 @@ def test_the_front_has_no_dominated_point_and_misses_none(points: np.ndarray) ->
     found = front(points)
     assert {tuple(row) for row in points[found].tolist()} == brute_force_front(points)
     assert len({tuple(row) for row in points[found].tolist()}) == len(found)  # of equals, one
-
-
-@given(
-    arrays(np.float64, st.tuples(st.integers(1, 40), st.just(2)), elements=st.floats(0, 10)),
-    st.floats(0.01, 100),
-)
-def test_the_hull_holds_the_minimiser_of_every_weighting(points: np.ndarray, v: float) -> None:
-    hull = lower_hull(points[:, 0], points[:, 1])
-    value = points[:, 0] + v * points[:, 1]
-    assert value[hull].min() == pytest.approx(value.min(), rel=1e-9, abs=1e-12)
 
 
 @settings(max_examples=60)
@@ -199,23 +188,16 @@ def test_constraints_never_lower_the_loss_and_never_move_the_scale(
     gpus = workload.model_copy(
         update={"constraints": Constraints(accelerators=("T4", "A100-40GB"), max_nodes=2)}
     )
-    loose, tight = (planned(w, catalog, local, Weights()).jobs[0] for w in (free, gpus))
-    assert tight.chosen.losses.total >= loose.chosen.losses.total
-    assert tight.chosen.offer.accelerator in {"T4", "A100-40GB"}
-    runner = {
-        (c.offer.instance_type, c.offer.region, c.purchase, c.nodes, c.per_device_batch): c.losses
-        for c in loose.frontier
-    }
-    same = [
-        (c.losses, runner[key])
-        for c in tight.frontier
-        if (key := (c.offer.instance_type, c.offer.region, c.purchase, c.nodes, c.per_device_batch))
-        in runner
-    ]
-    assert same
-    # F may rise, for answers are lost; the scales of P and C may not move.
-    assert all((a.performance, a.cost) == (b.performance, b.cost) for a, b in same)
-    assert all(a.flexibility >= b.flexibility - 1e-12 for a, b in same)
+    whole = catalog.with_offer(local)
+    loose, tight = (price(Job(w, Path()), whole, Weights()) for w in (free, gpus))
+    assert (loose.losses.performance == tight.losses.performance).all()
+    assert (loose.losses.cost == tight.losses.cost).all()
+    # Answers are lost, so F may rise; hindsight keeps all, so that it never falls.
+    assert (tight.losses.flexibility >= loose.losses.flexibility).all()
+    assert tight.losses.total[tight.allowed].min() >= loose.losses.total.min()
+    chosen = planned(gpus, catalog, local, Weights()).jobs[0].chosen
+    assert chosen.offer.accelerator in {"T4", "A100-40GB"}
+    assert chosen.nodes <= 2
 
 
 def test_wishes_are_kept(workload: Workload, catalog: Catalog, local: Offer) -> None:
@@ -284,8 +266,9 @@ def test_every_candidate_is_sane(priced: Priced) -> None:
     assert (c.cost_mean_usd >= c.compute_usd).all()
     assert (c.batch * c.replicas <= priced.job.workload.max_global_batch).all()
     assert ((flexible.total >= 0) & (flexible.total <= 1)).all()
-    for name in SCENARIOS:
-        assert ((flexible.scores[name] >= 0) & (flexible.scores[name] <= 1)).all()
+    every = np.arange(len(c), dtype=np.intp)
+    for regret in flexible.scenarios(every).values():
+        assert ((regret.score >= 0) & (regret.score <= 1)).all()
 
 
 def test_spot_is_slower_on_average_than_on_demand_on_the_same_nodes(priced: Priced) -> None:
@@ -302,26 +285,6 @@ def test_spot_is_slower_on_average_than_on_demand_on_the_same_nodes(priced: Pric
     ]
     assert len(pairs) > 1000
     assert all(a >= b for a, b in pairs)
-
-
-def test_another_offer_elsewhere_never_raises_a_flexibility_score(
-    workload: Workload, catalog: Catalog, local: Offer, offer: Offer
-) -> None:
-    few = catalog.filtered("provider = 'lambda'").with_offer(local)
-    more = few.with_offer(offer)
-    job = Job(workload, Path())
-    before, after = price(job, few, Weights()), price(job, more, Weights())
-    was = dict(zip(_keys(before), before.flexibility.total, strict=True))
-    now = dict(zip(_keys(after), after.flexibility.total, strict=True))
-    assert all(now[key] <= score + 1e-12 for key, score in was.items())
-
-
-def _keys(priced: Priced) -> list[tuple[object, ...]]:
-    c, table = priced.candidates, priced.catalog.offers
-    return [
-        (table["instance_type"][int(o)], table["region"][int(o)], int(p), int(n), int(b), int(k))
-        for o, p, n, b, k in zip(c.offer, c.purchase, c.nodes, c.batch, c.knobs, strict=True)
-    ]
 
 
 @given(st.floats(10, 1e6), st.floats(60, 1e7), st.floats(0, 2000), st.floats(0.01, 100))
@@ -371,6 +334,7 @@ def test_the_hazard_integral_adds_up_its_bands() -> None:
 
 
 @given(st.floats(1, 1e6), st.floats(0, 1e10))
+@settings(deadline=None)
 def test_quantiles_ascend(mean: float, variance: float) -> None:
     low, high = (
         float(lognormal_quantile(np.array(mean), np.array(variance), p)) for p in (0.5, 0.9)
@@ -395,10 +359,12 @@ def test_a_price_of_nothing_and_answers_that_are_forbidden(
 
     free = price(Job(workload, Path()), catalog.with_offer(this_machine(0.0)), Weights())
     assert np.isfinite(free.flexibility.total).all()
-    assert np.isfinite(free.flexibility.usd["lose_zone"][free.here]).all()  # one can move away
+    mine = np.flatnonzero(free.here)
+    assert np.isfinite(free.flexibility.scenarios(mine)["lose_zone"].usd).all()  # one can move away
     only = workload.model_copy(update={"constraints": Constraints(providers=("aws",), spot=False)})
     bound = price(Job(only, Path()), catalog.with_offer(this_machine(0.02)), Weights())
-    assert (bound.flexibility.scores["leave"][bound.permitted] == 1).all()
+    left = bound.flexibility.scenarios(np.flatnonzero(bound.permitted))["leave"]
+    assert (left.score == 1).all()
 
 
 def test_data_at_a_misspelt_place_are_refused(
