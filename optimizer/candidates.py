@@ -608,4 +608,5 @@ def egress_of_offers(catalog: Catalog, workload: Workload) -> Floats:
     if workload.data.location is None or workload.data.bytes == 0:
         return np.zeros(catalog.offers.height)
     provider, region = workload.data.location.split(":", 1)
-    return catalog.egress_usd(workload.data.bytes, (provider, region)).to_numpy().astype(float)
+    usd: Floats = catalog.egress_usd(workload.data.bytes, (provider, region)).to_numpy()
+    return usd
