@@ -91,7 +91,7 @@ def main() -> None:
     if given.size:
         print(json.dumps(one_job(given.size, given.offers)))
         return
-    rows = []
+    rows: list[dict[str, float]] = []
     print("one job: offers, candidates, CPU s, with --explain, peak GB, gap, above brute force")
     for size in SIZES:
         command = [sys.executable, __file__, "--size", str(size)]

@@ -582,12 +582,13 @@ def _bills(
     least = np.array([rule.minimum_s for rule in rules])[columns["provider"]]
 
     def billed_h(seconds: Floats) -> Floats:
-        return nodes * np.maximum(least, np.ceil(seconds / grain) * grain) / 3600
+        hours: Floats = nodes * np.maximum(least, np.ceil(seconds / grain) * grain) / 3600
+        return hours
 
     def at(probability: float) -> Floats:
         return billed_h(lognormal_quantile(mean, variance, probability))
 
-    paid = sum(at(probability) for probability in QUADRATURE) / len(QUADRATURE)
+    paid = np.mean([at(probability) for probability in QUADRATURE], axis=0)
     # While a lost spot machine's place is empty, nobody is paid for it.
     paid = np.maximum(paid - columns["idle_s"] / 3600, nodes * columns["work_s"] / 3600)
     hours = mean / 3600
