@@ -137,6 +137,7 @@ class Replay:
 
     jobs: in the order in which they finished. job_s: the integral of the number of jobs in the
     system, kept by the clock alone (Little's law compares it with the jobs' own times).
+    decisions: times the policy was asked, or rounds. micro_tasks: stretches of a job in a round.
     """
 
     cluster: Cluster
@@ -144,6 +145,7 @@ class Replay:
     jobs: tuple[Finished, ...]
     job_s: float
     decisions: int
+    micro_tasks: int = 0
 
 
 class Clock(simpy.Environment):  # type: ignore[misc]  # SimPy ships no types here
