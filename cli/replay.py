@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..simulator.logs import PartFile
     from ..simulator.metrics import Comparison, Figures
     from ..simulator.replay import Done, Listen, Policy, Replay
+    from ..simulator.rounds import Rules, SharePolicy
     from ..simulator.speeds import Speeds, Task
 
 Trace = Annotated[
@@ -41,14 +42,31 @@ TableName = Annotated[
     str | None,
     typer.Option("--table", help="Which table of the throughput file; else its first."),
 ]
+RoundS = Annotated[
+    float, typer.Option(min=1e-3, help="Length of a round, for policies that share time in rounds.")
+]
+Seed = Annotated[
+    int, typer.Option(min=0, help="Of the order of accelerators, where a policy shuffles it.")
+]
+LpSolver = Annotated[
+    str, typer.Option("--lp", help="Who solves the linear programs: interior, or highs by PuLP.")
+]
+POLICIES = (
+    "fifo, fifo-skip, sjf, sjf-skip, srtf, las, las-queues; in rounds isolated, fifo-perf, "
+    "max-min-fairness, max-min-fairness-perf, finish-time-fairness, makespan, max-throughput, "
+    "min-cost, min-cost-slo, and Gavel's names for these"
+)
 
 
 def replay(
     trace: Trace,
     cluster: ClusterFile,
     throughputs: ThroughputFile = None,
-    policy: Annotated[str, typer.Option(help="Scheduling policy.")] = "fifo",
+    policy: Annotated[str, typer.Option(help=f"Scheduling policy: {POLICIES}.")] = "fifo",
     table: TableName = None,
+    round_s: RoundS = 360.0,
+    seed: Seed = 0,
+    lp: LpSolver = "interior",
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File for the figures (JSON).")
     ] = None,
@@ -71,8 +89,8 @@ def replay(
     from ..simulator.policies import policy_named
     from .output import ended_like_ctrl_c, err, print_json
 
-    chosen = policy_named(policy)
-    given = _Given.read(trace, cluster, throughputs, table)
+    chosen = policy_named(policy, lp)
+    given = _Given.read(trace, cluster, throughputs, table, round_s, seed)
     parts: list[PartFile] = []
     try:
         with ended_like_ctrl_c(), ExitStack() as stack:
@@ -108,6 +126,9 @@ def compare(
     ],
     throughputs: ThroughputFile = None,
     table: TableName = None,
+    round_s: RoundS = 360.0,
+    seed: Seed = 0,
+    lp: LpSolver = "interior",
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File for the comparison (JSON).")
     ] = None,
@@ -122,12 +143,12 @@ def compare(
     from ..simulator.policies import policy_named
     from .output import ended_like_ctrl_c, print_json
 
-    chosen = [policy_named(name.strip()) for name in policies.split(",")]
+    chosen = [policy_named(name, lp) for name in policies.split(",")]
     if len({one.name for one in chosen}) < max(len(chosen), 2):
         raise InputError(
             f"--policies is '{policies}'; expected two different ones or more, with commas between"
         )
-    given = _Given.read(trace, cluster, throughputs, table)
+    given = _Given.read(trace, cluster, throughputs, table, round_s, seed)
     try:
         with ended_like_ctrl_c():
             found = [given.replay(one) for one in chosen]
@@ -149,12 +170,21 @@ class _Given:
     cluster: "Cluster"
     speeds: "Speeds"
     tasks: "list[Task]"
+    rules: "Rules"
+    seed: int
 
     @classmethod
     def read(
-        cls, trace: Path, cluster: str, throughputs: Path | None, table: str | None
+        cls,
+        trace: Path,
+        cluster: str,
+        throughputs: Path | None,
+        table: str | None,
+        round_s: float,
+        seed: int,
     ) -> "_Given":
         from ..simulator.cluster import read_cluster
+        from ..simulator.rounds import RECOMPUTE_S, Rules
         from ..simulator.speeds import Durations, read_throughputs, tasks
         from ..simulator.trace import read_trace
 
@@ -164,13 +194,19 @@ class _Given:
             if throughputs is None
             else read_throughputs(throughputs, there, table)
         )
-        return cls(there, speeds, tasks(read_trace(trace), there, speeds, str(trace)))
+        made = tasks(read_trace(trace), there, speeds, str(trace))
+        return cls(there, speeds, made, Rules(round_s, RECOMPUTE_S), seed)
 
     def replay(
-        self, policy: "Policy", *, listen: "Listen | None" = None, done: "Done | None" = None
+        self,
+        policy: "Policy | SharePolicy",
+        *,
+        listen: "Listen | None" = None,
+        done: "Done | None" = None,
     ) -> "Replay":
         """The replay, with a progress bar of finished jobs."""
-        from ..simulator.replay import Finished, replay
+        from ..simulator.policies import replay_under
+        from ..simulator.replay import Finished
         from .output import only_ours_on_stdout, progress_bar
 
         with only_ours_on_stdout(), progress_bar() as bar:
@@ -187,7 +223,16 @@ class _Given:
                     if done is not None:
                         done(one)
 
-            return replay(self.tasks, self.cluster, policy, self.speeds, listen=listen, done=tell)
+            return replay_under(
+                policy,
+                self.tasks,
+                self.cluster,
+                self.speeds,
+                rules=self.rules,
+                seed=self.seed,
+                listen=listen,
+                done=tell,
+            )
 
 
 def _show(found: "Figures") -> None:

@@ -92,6 +92,8 @@ def read_cluster(given: str | Path) -> Cluster:
         for part in text.split(","):
             name, _, figures = part.partition("=")
             gpus, _, price = figures.partition("@")
+            if not int(gpus):
+                continue
             nodes.append(
                 {
                     "accelerator": name,

@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from .speeds import Task
 
 Floats = NDArray[np.float64]
 
+ROUND_S, RECOMPUTE_S = 360.0, 1920.0  # Gavel's
 SHUFFLE_STREAM = 5  # Gavel draws the order of accelerators from Random(seed + 5)
 
 
@@ -37,8 +38,8 @@ SHUFFLE_STREAM = 5  # Gavel draws the order of accelerators from Random(seed + 5
 class Rules:
     """round_s: length of a round. recompute_s: least time between two computations of shares."""
 
-    round_s: float = 360.0
-    recompute_s: float = 1920.0
+    round_s: float = ROUND_S
+    recompute_s: float = RECOMPUTE_S
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +73,7 @@ class Share(Protocol):
         ...
 
 
+@runtime_checkable
 class SharePolicy(Protocol):
     """A rule for rounds.
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from isocost.catalog.files import InputError
 from isocost.simulator.cluster import Cluster, Nodes, read_cluster
 from isocost.simulator.metrics import Figures, figures
-from isocost.simulator.policies import EVENT_POLICIES, policy_named
-from isocost.simulator.replay import Happened, Policy, Replay, replay
+from isocost.simulator.policies import EVENT_POLICIES, policy_named, replay_under
+from isocost.simulator.replay import Happened, Replay
 from isocost.simulator.speeds import Durations, tasks
 from isocost.simulator.trace import Job, read_trace
 
@@ -32,14 +32,14 @@ def jobs_of(rows: Sequence[tuple[float, int, float]]) -> list[Job]:
 
 def run(
     jobs: Sequence[Job],
-    policy: str | Policy,
+    policy: str,
     gpus: int = 1,
     listen: Callable[[Happened], None] | None = None,
 ) -> Replay:
     there = read_cluster(f"gpu={gpus}@3.6")
-    rule = policy_named(policy) if isinstance(policy, str) else policy
     speeds = Durations()
-    return replay(tasks(jobs, there, speeds), there, rule, speeds, listen=listen)
+    made = tasks(jobs, there, speeds)
+    return replay_under(policy_named(policy), made, there, speeds, listen=listen)
 
 
 traces = st.lists(
@@ -160,7 +160,7 @@ def test_a_packed_gang_stays_on_one_node_and_a_spread_one_crosses_and_pays() -> 
         )
         speeds = Durations(there.crossing_slowdown)
         made = tasks(jobs_of([(0.0, 2, 10.0)]), there, speeds)
-        took[placement] = replay(made, there, policy_named("fifo"), speeds).jobs[0].jct_s
+        took[placement] = replay_under(policy_named("fifo"), made, there, speeds).jobs[0].jct_s
     assert took == {"packed": 10.0, "spread": 15.0}
 
 

@@ -13,7 +13,7 @@ from ..rounds import Floats, Jobs, Share
 class Isolated:
     """Every job has an equal part of every accelerator to itself: see isolated."""
 
-    name: str = "isolated"
+    name: str
     fills: bool = True
     shuffles: bool = True
 
@@ -34,7 +34,7 @@ def isolated(jobs: Jobs, by_name: Sequence[int]) -> Floats:
 class Fifo:
     """By submission, each job on the fastest accelerator with room; the first that fits none ends it."""
 
-    name: str = "fifo_perf"
+    name: str
     fills: bool = False
     shuffles: bool = False
 
