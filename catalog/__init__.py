@@ -4,7 +4,9 @@
 imported; `this_machine()` the machine one sits at.
 """
 
+from .age import Freshness, stale_words
 from .local import owned_usd_h, this_machine
+from .owned import with_owned
 from .records import (
     Accelerator,
     Billing,
@@ -25,6 +27,7 @@ __all__ = [
     "Catalog",
     "Delay",
     "EgressTier",
+    "Freshness",
     "HazardBand",
     "Offer",
     "ProviderFacts",
@@ -34,5 +37,7 @@ __all__ = [
     "load",
     "owned_usd_h",
     "price_column",
+    "stale_words",
     "this_machine",
+    "with_owned",
 ]

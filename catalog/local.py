@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 
 from .files import InputError
+from .owned import hour_usd
 from .records import Offer, Purchase
 from .store import Assumption, load
 
-HOURS_PER_YEAR = 8760
 CGROUP = Path("/sys/fs/cgroup")  # version 2, as a container sees its own limits
 
 
@@ -46,19 +46,16 @@ def this_machine(usd_h: float | None = None) -> Offer:
 
 
 def owned_usd_h(vcpus: float, assumptions: Mapping[str, Assumption]) -> float:
-    """USD for one hour of use of an ordinary workstation with so many logical processors.
-
-    capex/(L 8760 u) + m capex/(8760 u) + kW PUE USD/kWh, with L years of service, u the share of
-    them in use, m the yearly maintenance as a share of capex.
-    """
+    """USD for one hour of use of an ordinary workstation with so many logical processors."""
     a = {name: assumption.value for name, assumption in assumptions.items()}
-    capex = vcpus * a["workstation_capex_usd_per_vcpu"]
-    used_h_per_year = HOURS_PER_YEAR * a["utilisation"]
-    kilowatts = vcpus * a["workstation_watts_per_vcpu"] / 1000
-    return (
-        capex / (a["service_life_years"] * used_h_per_year)
-        + a["maintenance_per_year"] * capex / used_h_per_year
-        + kilowatts * a["onprem_pue"] * a["electricity_usd_per_kwh"]
+    return hour_usd(
+        vcpus * a["workstation_capex_usd_per_vcpu"],
+        life_years=a["service_life_years"],
+        utilisation=a["utilisation"],
+        maintenance_per_year=a["maintenance_per_year"],
+        watts=vcpus * a["workstation_watts_per_vcpu"],
+        pue=a["onprem_pue"],
+        usd_per_kwh=a["electricity_usd_per_kwh"],
     )
 
 

@@ -45,6 +45,7 @@ class Offer:
     accelerator_count: devices in one node; 1 for CPU types (see Accelerator).
     network_gbps: sustained, between nodes; None where the provider does not say.
     prices_usd_h: of one node, by purchase; only what is really offered.
+    nodes_owned: how many there are of a machine one owns; None where they are rented.
     """
 
     provider: str
@@ -60,6 +61,7 @@ class Offer:
     prices_usd_h: Mapping[Purchase, float]
     price_date: date
     source: str
+    nodes_owned: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

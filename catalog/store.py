@@ -47,8 +47,14 @@ OFFER_COLUMNS: Mapping[str, type[pl.DataType]] = {
     "arch": pl.String,  # of the host's processor: x86_64 or arm64
     "reserved_1y_usd_h": pl.Float64,
     "reserved_3y_usd_h": pl.Float64,
+    "nodes_owned": pl.Int64,  # how many there are of what one owns; null for what is rented
 }
-MAY_BE_MISSING = ("arch", "reserved_1y_usd_h", "reserved_3y_usd_h")  # in a table of offers
+MAY_BE_MISSING = (
+    "arch",
+    "reserved_1y_usd_h",
+    "reserved_3y_usd_h",
+    "nodes_owned",
+)  # in a table of offers
 OFFER_KEY = ("provider", "region", "instance_type")
 NAMED = ("provider", "region", "instance_type", "accelerator")  # columns whose words are checked
 
@@ -99,6 +105,7 @@ class Catalog:
             prices_usd_h={p: price for p, price in prices.items() if price is not None},
             price_date=values["price_date"],
             source=values["source"],
+            nodes_owned=values["nodes_owned"],
         )
 
     def with_offer(self, offer: Offer) -> "Catalog":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .catalog_refresh import refresh
-from .output import CatalogChoice
+from .output import CatalogChoice, OwnedChoice
 
 if TYPE_CHECKING:
     from ..catalog.importing import Imported, Refusal
@@ -33,6 +33,7 @@ def show(
     sort: Annotated[str, typer.Option(help="Column to sort by.")] = "on_demand_usd_h",
     limit: Annotated[int, typer.Option(min=0, help="Rows to show; 0 for all.")] = 20,
     which: CatalogChoice = "all",
+    owned: OwnedChoice = None,
     columns: Annotated[bool, typer.Option("--columns", help="List the columns and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the offers as JSON.")] = False,
 ) -> None:
@@ -40,11 +41,11 @@ def show(
 
     Example: isocost catalog show "accelerator = 'T4' AND spot_usd_h < 0.2" --sort spot_usd_h
     """
-    from ..catalog import catalog_of, this_machine
+    from ..catalog import catalog_of, this_machine, with_owned
     from ..catalog.files import InputError, did_you_mean
     from .output import figures, out
 
-    catalog = catalog_of(which).with_offer(this_machine())
+    catalog = with_owned(catalog_of(which), owned).with_offer(this_machine())
     names = catalog.offers.columns
     if columns:
         for name in names:

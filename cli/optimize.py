@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .output import CatalogChoice
+from .output import CatalogChoice, OwnedChoice
 
 if TYPE_CHECKING:
     from ..optimizer.plan import Plan, PlannedCandidate
@@ -24,6 +24,7 @@ def optimize(
         typer.Option(help="Choose only from these: \"provider IN ('aws','gcp') AND vcpus >= 8\"."),
     ] = None,
     which: CatalogChoice = "all",
+    owned: OwnedChoice = None,
     profile: Annotated[
         Path | None, typer.Option(help="Profile file; else the latest one of the workload.")
     ] = None,
@@ -42,7 +43,7 @@ def optimize(
     Example: isocost optimize examples/cifar10.yaml --alpha 1 --deadline 2h -o plan.json
     """
     from .. import __version__
-    from ..catalog import catalog_of, this_machine
+    from ..catalog import catalog_of, this_machine, with_owned
     from ..optimizer.optimize import Job
     from ..optimizer.optimize import optimize as solve
     from ..profiles.measure import this_host
@@ -62,7 +63,7 @@ def optimize(
                 profiled_here=found is None or found[1].host == this_host(),
             )
         )
-    catalog = catalog_of(which)
+    catalog = with_owned(catalog_of(which), owned)
     local = this_machine(local_price)
     allowed = catalog.with_offer(local).filtered(offers) if offers else None
     with only_ours_on_stdout():

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 CatalogChoice = Annotated[
     Literal["all", "built-in", "imported"],
     typer.Option("--catalog", help="Which offers: those built in, those you imported, or both."),
+]
+
+OwnedChoice = Annotated[
+    Path | None,
+    typer.Option(
+        "--owned", help="File of machines you own; by default offers.yaml of your data directory."
+    ),
 ]
 
 out = Console(highlight=False)
