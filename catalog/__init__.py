@@ -4,7 +4,7 @@
 imported; `this_machine()` the machine one sits at.
 """
 
-from .age import Freshness, stale_words
+from .age import Freshness, price_day, stale_words
 from .local import owned_usd_h, this_machine
 from .owned import with_owned
 from .records import (
@@ -37,6 +37,7 @@ __all__ = [
     "load",
     "owned_usd_h",
     "price_column",
+    "price_day",
     "stale_words",
     "this_machine",
     "with_owned",

@@ -62,6 +62,7 @@ class Offer:
     price_date: date
     source: str
     nodes_owned: int | None = None
+    spot_date: date | None = None  # of the spot price, where it has a day of its own
 
 
 @dataclass(frozen=True, slots=True)

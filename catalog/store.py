@@ -106,6 +106,7 @@ class Catalog:
             price_date=values["price_date"],
             source=values["source"],
             nodes_owned=values["nodes_owned"],
+            spot_date=values["spot_date"],
         )
 
     def with_offer(self, offer: Offer) -> "Catalog":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .output import CatalogChoice, OwnedChoice
+from .output import CatalogChoice, FreshChoice, OwnedChoice
 
 if TYPE_CHECKING:
     from ..optimizer.plan import Plan, PlannedCandidate
@@ -25,6 +25,7 @@ def optimize(
     ] = None,
     which: CatalogChoice = "all",
     owned: OwnedChoice = None,
+    fresh_days: FreshChoice = (90, 365),
     profile: Annotated[
         Path | None, typer.Option(help="Profile file; else the latest one of the workload.")
     ] = None,
@@ -43,7 +44,7 @@ def optimize(
     Example: isocost optimize examples/cifar10.yaml --alpha 1 --deadline 2h -o plan.json
     """
     from .. import __version__
-    from ..catalog import catalog_of, this_machine, with_owned
+    from ..catalog import Freshness, catalog_of, this_machine, with_owned
     from ..optimizer.optimize import Job
     from ..optimizer.optimize import optimize as solve
     from ..profiles.measure import this_host
@@ -73,6 +74,7 @@ def optimize(
             local,
             weights=_weights(alpha, beta, gamma),
             offers=allowed,
+            fresh=Freshness(*fresh_days),
             version=__version__,
             command=_command(),
         )
@@ -187,6 +189,8 @@ def show(plan: "Plan") -> None:
         f"{s.candidates:,} candidates; {s.status} by {s.name}, gap {s.gap:.1e}. "
         f"Prices of {plan.oldest_price} to {plan.newest_price}."
     )
+    for words in plan.stale_prices:
+        _say(f"Note for {words}.")
 
 
 def _unit(seconds: float) -> tuple[float, str]:

@@ -29,6 +29,15 @@ OwnedChoice = Annotated[
     ),
 ]
 
+FreshChoice = Annotated[
+    tuple[int, int],
+    typer.Option(
+        "--fresh-days",
+        metavar="SPOT LIST",
+        help="Days for which a spot price and a list price are taken for fresh.",
+    ),
+]
+
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 

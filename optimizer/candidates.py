@@ -47,7 +47,15 @@ HOURS_PER_MONTH = 730.0
 FIXED_POINT_ROUNDS = 4
 FORMING_ROUNDS = 2  # more overshoot: later losses' waits overlap with the first one's
 LONGEST_SPAN_H = 1e5
-SHAPE = ("provider", "accelerator", "accelerator_count", "vcpus", "memory_gib", "network_gbps")
+SHAPE = (
+    "provider",
+    "accelerator",
+    "accelerator_count",
+    "vcpus",
+    "memory_gib",
+    "network_gbps",
+    "nodes_owned",
+)
 
 
 class NoCandidate(ValueError):
@@ -296,7 +304,9 @@ def generate(
     spot = np.isfinite(prices[SPOT])
     firm = np.isfinite([column for i, column in enumerate(prices) if i != SPOT]).any(axis=0)
     sold = [np.bincount(shape[rows], minlength=len(first)) > 0 for rows in (firm, spot)]
-    knob_list, table = _settings(workload, catalog, fleet, model, sold)
+    # Of machines one owns there are only so many.
+    there_are = first["nodes_owned"].cast(pl.Float64).fill_null(float("inf")).to_numpy()
+    knob_list, table = _settings(workload, catalog, fleet, there_are, model, sold)
     table["provider"] = provider[table["shape"]]
     here = profile.checkpoint_write_s if profile else None
     stall = here or facts.checkpoint_bytes / CHECKPOINT_BYTES_PER_S
@@ -329,6 +339,7 @@ def _settings(
     workload: Workload,
     catalog: Catalog,
     fleet: Fleet,
+    there_are: Floats,
     model: StepTimeModel,
     sold: Sequence[NDArray[np.bool_]],
 ) -> tuple[list[Knobs], dict[str, NDArray[Any]]]:
@@ -341,6 +352,7 @@ def _settings(
         devices = np.where(some.kind == "cpu", knobs.workers_per_node, some.devices)
         replicas = nodes * devices
         usable = np.isfinite(step.step_s) & (batch * replicas <= workload.max_global_batch)
+        usable &= nodes <= there_are[rows]
         if not usable.any():
             continue
         if knobs not in knob_list:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..catalog import Purchase
+from ..catalog import Purchase, price_day
 from ..profiles.throughput import Basis, interval
 from . import candidates as columns
 from .candidates import PURCHASES, Candidates
@@ -63,7 +63,7 @@ def _planned(
             memory_gib=offer.memory_gib,
             network_gbps=offer.network_gbps,
             price_usd_h=float(found.price_usd_h[k]),
-            price_date=offer.price_date,
+            price_date=price_day(purchase, offer.price_date, offer.spot_date),
             source=offer.source,
         ),
         purchase=purchase,

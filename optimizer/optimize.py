@@ -2,20 +2,20 @@
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..catalog import Catalog, Offer
+from ..catalog import Catalog, Freshness, Offer, stale_words
 from ..profiles.workload import Weights
 from .constraints import Relaxation, relaxations
 from .describe import planned_candidates
 from .explain import explain
 from .losses import Objective
 from .model import Column, Solution, choose
-from .plan import Plan, PlannedJob, Solver
+from .plan import Plan, PlannedCandidate, PlannedJob, Solver
 from .pricing import Job, Priced, price
 
 __all__ = ["Infeasible", "Job", "Priced", "optimize", "price"]
@@ -47,13 +47,15 @@ def optimize(
     objective: Objective = "weighted",
     solver: str = "highs",
     explained: bool = False,
+    fresh: Freshness | None = None,
     version: str = "",
     command: str = "",
 ) -> Plan:
     """The plan that minimises the sum of L over jobs.
 
     offers: the part of the catalog that may be chosen, all of it by default; the losses are
-    normalised over the whole catalog either way. weights: instead of each workload's own.
+    normalised over the whole catalog either way. weights: instead of each workload's own. fresh: how
+    old a price may be before the plan says that it is stale.
     Raises InputError for what cannot be planned and Infeasible where constraints conflict.
     """
     start = time.perf_counter()
@@ -87,8 +89,9 @@ def optimize(
     ]
     dates = whole.offers.filter(pl.col("provider") != "local")["price_date"]
     dates = dates if len(dates) else whole.offers["price_date"]
+    now = datetime.now(UTC)
     return Plan(
-        created=datetime.now(UTC),
+        created=now,
         version=version,
         command=command,
         weights=(weights or jobs[0].workload.weights).normalised(),
@@ -97,7 +100,16 @@ def optimize(
         solver=_solver(solution, sum(len(one.candidates) for one in priced), generated - start),
         oldest_price=dates.min(),  # type: ignore[arg-type]
         newest_price=dates.max(),  # type: ignore[arg-type]
+        stale_prices=tuple(
+            f"{one.name}: {words}"
+            for one in planned
+            if (words := _stale(one.chosen, now.date(), fresh))
+        ),
     )
+
+
+def _stale(chosen: PlannedCandidate, today: date, fresh: Freshness | None) -> str | None:
+    return stale_words(chosen.purchase, chosen.offer.price_date, today, fresh)
 
 
 def infeasible(one: Priced) -> Infeasible:

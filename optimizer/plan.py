@@ -12,7 +12,7 @@ from ..profiles.workload import ModelFacts, Weights, Workload
 
 
 class PlannedOffer(Record):
-    """The node that is rented; price_usd_h for the purchase that was planned."""
+    """The node that is rented; price_usd_h and price_date for the purchase that was planned."""
 
     provider: str
     region: str
@@ -239,3 +239,4 @@ class Plan(Document):
     solver: Solver
     oldest_price: date
     newest_price: date
+    stale_prices: tuple[str, ...] = ()  # of the chosen offers, in words

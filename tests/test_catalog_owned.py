@@ -118,7 +118,35 @@ def test_owned_machines_are_planned_with(isocost: Command) -> None:
     assert "dgx-a100" in shown.stdout
 
 
+def test_no_more_machines_are_planned_than_there_are(isocost: Command, tmp_path: Path) -> None:
+    """With time alone counting, several are taken where there are several, and never more."""
+    most = {}
+    for there_are in (2, 6):
+        path = tmp_path / "machines.yaml"
+        path.write_text(
+            OWNED.read_text().replace("nodes: 5 ", "").replace("nodes: 5", f"nodes: {there_are}")
+        )
+        only = ("--owned", path, "--offers", "instance_type = 'workstation'")
+        done = isocost("optimize", EXAMPLE, "--alpha", "1", *only, "--json")
+        assert done.returncode == 0, done.stderr
+        jobs = document(done.stdout)["jobs"]
+        assert isinstance(jobs, list)
+        every = [jobs[0]["chosen"], *jobs[0]["frontier"], *jobs[0]["runners_up"]]
+        most[there_are] = max(one["nodes"] for one in every)
+    assert most[2] <= 2 < most[6] <= 6
+
+
 # ------------------------------------------------------------------------------------- age
+
+
+def test_a_stale_price_is_flagged_in_the_plan(isocost: Command) -> None:
+    only = ("--offers", "provider = 'alibaba'", "--alpha", "1")
+    done = isocost("optimize", EXAMPLE, *only)
+    assert done.returncode == 0, done.stderr
+    assert "Note for cifar10-cnn: the " in done.stdout
+    assert "isocost catalog refresh may know a newer" in done.stdout
+    fresh = isocost("optimize", EXAMPLE, *only, "--fresh-days", "9999", "9999", "--json")
+    assert document(fresh.stdout)["stale_prices"] == []
 
 
 @given(st.integers(0, 3000), st.sampled_from([p for p in Purchase if p is not Purchase.OWNED]))
