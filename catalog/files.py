@@ -94,23 +94,64 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """YAML as text, numbers, truth values, lists and mappings; a key that stands twice is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            if name in seen and name is not None:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{name}' stands twice", key.start_mark
+                )
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def _no_timestamp(loader: yaml.SafeLoader, node: yaml.Node) -> str:
+    """A date is left as its text: no key of ours is one, and PyYAML fails on what is none."""
+    return str(node.value)
+
+
+_PlainLoader.add_constructor("tag:yaml.org,2002:timestamp", _no_timestamp)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object's keys and values; ValueError where a key stands twice."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key '{twice}' stands twice")
+    return content
+
+
 def read_mapping(path: Path) -> dict[str, Any]:
     """The one mapping in a YAML or JSON file; tags that would build Python objects are refused."""
     text = read_text(path)
+    is_json = path.suffix == ".json"
     try:
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        if is_json:
+            content = json.loads(text, object_pairs_hook=_once)
+        else:
+            content = yaml.load(text, Loader=_PlainLoader)
     except yaml.constructor.ConstructorError as error:
+        mark = error.problem_mark
+        line = f" at line {mark.line + 1}" if mark else ""
         raise InputError(
-            f"{path}: {' '.join(str(error.problem).split())}; "
-            "only plain YAML (text, numbers, lists, mappings) is read"
+            f"{path}{line}: {' '.join(str(error.problem).split())}; "
+            "only plain YAML (text, numbers, lists, mappings, each key once) is read"
         ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", "unreadable")
         raise InputError(f"{path} is not valid YAML{line}: {problem}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON: {error}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        # PyYAML lets Python's own errors through, for example of a number with 5,000 digits.
+        kind = "JSON" if is_json else "YAML"
+        raise InputError(f"{path} is not valid {kind}: {error}") from None
     if content is None:
         raise InputError(f"{path} is empty; expected a mapping of keys to values")
     if not isinstance(content, dict):

@@ -1,7 +1,7 @@
 """isocost optimize: the plan that minimises L over every offer."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -29,6 +29,23 @@ def optimize(
     profile: Annotated[
         Path | None, typer.Option(help="Profile file; else the latest one of the workload.")
     ] = None,
+    hourly: Annotated[
+        float | None, typer.Option(min=0, help="USD an hour at most, all nodes together.")
+    ] = None,
+    objective: Annotated[
+        Literal["weighted", "chebyshev"],
+        typer.Option(help="L as weighted sum, or the largest weighted loss (augmented)."),
+    ] = "weighted",
+    solver: Annotated[
+        Literal["highs", "cbc"], typer.Option(help="Who proves the optimum, through PuLP.")
+    ] = "highs",
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Also why: what binds and what it costs, who wins at which weights, what to measure.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Plan file (plan.json without --json).")
     ] = None,
@@ -41,7 +58,11 @@ def optimize(
     """Find the plan that minimises L = alpha Performance + beta Cost + gamma Flexibility.
 
     Weights that are not given are the workload's; once one is given, the others are 0.
-    Example: isocost optimize examples/cifar10.yaml --alpha 1 --deadline 2h -o plan.json
+    Examples:
+
+    isocost optimize examples/cifar10.yaml --alpha 1 --deadline 2h -o plan.json
+
+    isocost optimize job.yaml --budget 40 --hourly 12 --explain
     """
     from .. import __version__
     from ..catalog import Freshness, catalog_of, this_machine, with_owned
@@ -53,7 +74,7 @@ def optimize(
 
     jobs = []
     for path in workloads:
-        workload = _with_wishes(read_workload(path), deadline, budget)
+        workload = _with_wishes(read_workload(path), deadline, budget, hourly)
         found = _profile(workload, profile, output)
         jobs.append(
             Job(
@@ -75,6 +96,9 @@ def optimize(
             weights=_weights(alpha, beta, gamma),
             offers=allowed,
             fresh=Freshness(*fresh_days),
+            objective=objective,
+            solver=solver,
+            explained=explain,
             version=__version__,
             command=_command(),
         )
@@ -103,7 +127,9 @@ def _command() -> str:
     return shlex.join(["isocost", *sys.argv[1:]])
 
 
-def _with_wishes(workload: "Workload", deadline: str | None, budget: float | None) -> "Workload":
+def _with_wishes(
+    workload: "Workload", deadline: str | None, budget: float | None, hourly: float | None
+) -> "Workload":
     from ..catalog.files import InputError, seconds
     from ..profiles.workload import Workload
 
@@ -115,6 +141,8 @@ def _with_wishes(workload: "Workload", deadline: str | None, budget: float | Non
             raise InputError(f"--deadline: {error}") from None
     if budget is not None:
         wishes["budget_usd"] = budget
+    if hourly is not None:
+        wishes["hourly_usd"] = hourly
     content = workload.model_dump(by_alias=True)
     content["constraints"] = {**content["constraints"], **wishes}
     return Workload.parse(content, workload.name) if wishes else workload
@@ -156,6 +184,7 @@ def _say(text: str) -> None:
 
 def show(plan: "Plan") -> None:
     """The plan in words and one table a job."""
+    from .explained import show_explanation
     from .output import figures, out
 
     for job in plan.jobs:
@@ -183,6 +212,8 @@ def show(plan: "Plan") -> None:
         for one in rows:
             table.add_row(*_row(one, unit_s))
         out.print(table)
+        if job.explanation is not None:
+            show_explanation(job.explanation, chosen)
     w, s = plan.weights, plan.solver
     _say(
         f"Weights: performance {w.alpha:.2f}, cost {w.beta:.2f}, flexibility {w.gamma:.2f}. "

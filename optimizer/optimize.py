@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -63,10 +64,53 @@ def optimize(
     if offers is not None and (offers.offers["provider"] == local.provider).any():
         offers = offers.with_offer(local)
     priced = [price(job, whole, weights or job.workload.weights, offers, objective) for job in jobs]
+    decision = decide(priced, solver)
+    generated = decision.generated - start
+    solution = decision.solution
+    planned = [
+        _planned_job(one, rows, chosen, explained)
+        for one, rows, chosen in zip(priced, decision.stated, decision.chosen, strict=True)
+    ]
+    dates = whole.offers.filter(pl.col("provider") != "local")["price_date"]
+    dates = dates if len(dates) else whole.offers["price_date"]
+    now = datetime.now(UTC)
+    return Plan(
+        created=now,
+        version=version,
+        command=command,
+        weights=(weights or jobs[0].workload.weights).normalised(),
+        objective=objective,
+        jobs=tuple(planned),
+        solver=_solver(solution, sum(len(one.candidates) for one in priced), generated),
+        oldest_price=dates.min(),  # type: ignore[arg-type]
+        newest_price=dates.max(),  # type: ignore[arg-type]
+        stale_prices=tuple(
+            f"{one.name}: {words}"
+            for one in planned
+            if (words := _stale(one.chosen, now.date(), fresh))
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The chosen candidate of each job, the candidates that the model stated, and its solution.
+
+    generated: when the columns were ready, on the clock of time.perf_counter.
+    """
+
+    chosen: tuple[int, ...]
+    stated: tuple[NDArray[np.intp], ...]
+    solution: Solution
+    generated: float
+
+
+def decide(priced: Sequence[Priced], solver: str = "highs") -> Decision:
+    """Choose a candidate for each job; raises Infeasible where one has none."""
     for one in priced:
         if not one.allowed.any():
             raise infeasible(one)
-    survivors = [one.efficient() for one in priced]
+    survivors = tuple(one.efficient() for one in priced)
     stated = [
         Column(
             one.losses.total[rows],
@@ -80,32 +124,12 @@ def optimize(
     generated = time.perf_counter()
     solution = choose(stated, limits, solver)
     if solution.chosen is None:
-        raise Infeasible(
-            f"no combination of candidates keeps every shared limit ({solution.status})"
-        )
-    planned = [
-        _planned_job(one, rows, _tie_broken(one, rows, int(rows[k])), explained)
+        raise Infeasible(f"the solver found no plan ({solution.status})")
+    chosen = tuple(
+        _tie_broken(one, rows, int(rows[k]))
         for one, rows, k in zip(priced, survivors, solution.chosen, strict=True)
-    ]
-    dates = whole.offers.filter(pl.col("provider") != "local")["price_date"]
-    dates = dates if len(dates) else whole.offers["price_date"]
-    now = datetime.now(UTC)
-    return Plan(
-        created=now,
-        version=version,
-        command=command,
-        weights=(weights or jobs[0].workload.weights).normalised(),
-        objective=objective,
-        jobs=tuple(planned),
-        solver=_solver(solution, sum(len(one.candidates) for one in priced), generated - start),
-        oldest_price=dates.min(),  # type: ignore[arg-type]
-        newest_price=dates.max(),  # type: ignore[arg-type]
-        stale_prices=tuple(
-            f"{one.name}: {words}"
-            for one in planned
-            if (words := _stale(one.chosen, now.date(), fresh))
-        ),
     )
+    return Decision(chosen, survivors, solution, generated)
 
 
 def _stale(chosen: PlannedCandidate, today: date, fresh: Freshness | None) -> str | None:

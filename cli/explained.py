@@ -1,0 +1,122 @@
+"""Why a plan was chosen, in words and small tables that read at 80 columns."""
+
+from typing import TYPE_CHECKING
+
+from ..reports.words import duration, share, usd
+from .output import figures, out
+
+if TYPE_CHECKING:
+    from ..optimizer.plan import ConstraintPrice, Explanation, PlannedCandidate, Polygon
+
+
+SMALLEST_SHOWN = 0.001  # of the weights
+
+
+def show_explanation(why: "Explanation", chosen: "PlannedCandidate") -> None:
+    """What binds and what it costs, the alternatives, the map of weights, what to measure next."""
+    _constraints(why)
+    if why.alternatives:
+        _say("Nearest of the plans that no other beats in time, cost and flexibility at once:")
+        for other in why.alternatives:
+            _say(
+                f"  L {other.losses.total - chosen.losses.total:+.4f}  {_difference(other, chosen)}"
+            )
+    _weights(why)
+    _measuring(why)
+    for note in why.notes:
+        _say(note)
+
+
+def _say(text: str) -> None:
+    out.print(text, markup=False)
+
+
+def _constraints(why: "Explanation") -> None:
+    if not why.constraints:
+        _say("No constraint was stated.")
+        return
+    binding = [one for one in (*why.constraints, why.together) if one is not None and one.binds]
+    if not binding:
+        _say("No constraint binds: without any of them the plan would be the same.")
+    else:
+        _say("What each constraint costs (+) or saves (-), solved with it and without:")
+    table = figures(None, "constraint", "used", "costs/h", "p90/h", "costs/USD", "costs/L")
+    for one in (*why.constraints, *([why.together] if why.together else [])):
+        used = "" if one.used is None else f"{one.used:,.4g}"
+        figures_ = (
+            (f"{one.hours:+.3f}", f"{one.p90_hours:+.3f}", f"{one.usd:+,.2f}", f"{one.loss:+.4f}")
+            if one.binds
+            else ("0", "0", "0", "0")
+        )
+        table.add_row(one.words, used, *figures_)
+    out.print(table)
+    for one in binding:
+        _say(_without(one))
+
+
+def _without(one: "ConstraintPrice") -> str:
+    assert one.instead is not None
+    words = one.words.removeprefix("the ")
+    return f"Without {'any' if ' + ' in one.key else 'the ' + words}: {_plan(one.instead)}."
+
+
+def _plan(one: "PlannedCandidate") -> str:
+    """The plan in a line."""
+    offer, predicted = one.offer, one.predicted
+    many = f"{one.nodes} x " if one.nodes > 1 else ""
+    bought = one.purchase.value.replace("_", " ")
+    return (
+        f"{many}{offer.instance_type} ({offer.accelerator_count} x {offer.accelerator}), "
+        f"{offer.provider} {offer.region}, {bought}, batch {one.per_device_batch}, "
+        f"{duration(predicted.time_s.mean)}, {usd(predicted.cost_usd.mean)}"
+    )
+
+
+def _difference(other: "PlannedCandidate", chosen: "PlannedCandidate") -> str:
+    slower = other.predicted.time_s.mean - chosen.predicted.time_s.mean
+    dearer = other.predicted.cost_usd.mean - chosen.predicted.cost_usd.mean
+    time = f"{duration(abs(slower))} {'slower' if slower > 0 else 'quicker'}"
+    money = f"{usd(abs(dearer))} {'dearer' if dearer > 0 else 'cheaper'}"
+    return f"{_plan(other)}: {time}, {money}"
+
+
+def _weights(why: "Explanation") -> None:
+    if len(why.weight_map) == 1:
+        _say(f"At all weights one plan wins: {_plan(why.weight_map[0].candidate)}.")
+        return
+    _say("Who wins at which weights (share of all weights; exact corners are in the plan file):")
+    table = figures(None, "plan", "share", "alpha", "beta", "gamma")
+    shown = [cell for cell in why.weight_map if cell.share >= SMALLEST_SHOWN]
+    for cell in shown:
+        spans = [_span(cell, axis) for axis in range(3)]
+        table.add_row(_plan(cell.candidate), share(cell.share), *spans)
+    out.print(table)
+    if rest := len(why.weight_map) - len(shown):
+        _say(f"{rest} more win at under {share(SMALLEST_SHOWN)} of the weights each.")
+
+
+def _span(cell: "Polygon", axis: int) -> str:
+    values = [corner[axis] for corner in cell.corners]
+    return f"{min(values):.2f}-{max(values):.2f}"
+
+
+def _measuring(why: "Explanation") -> None:
+    if not why.measuring:
+        _say("No further profile is expected to change the choice for the better.")
+        return
+    _say("What to measure next, by the expected saving on this job:")
+    table = figures(None, "profile on", "saves L", "USD", "h", "changes", "costs", "takes")
+    for one in why.measuring:
+        place = (
+            f"{one.accelerator}: {one.offer.provider} {one.offer.region} {one.offer.instance_type}"
+        )
+        table.add_row(
+            place,
+            f"{one.loss:.4f}",
+            f"{one.usd:+,.2f}",
+            f"{one.hours:+.3f}",
+            share(one.chance),
+            usd(one.usd_to_measure),
+            duration(one.hours_to_measure * 3600),
+        )
+    out.print(table)
