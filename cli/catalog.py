@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .catalog_diff import diff
 from .catalog_refresh import refresh
 from .output import CatalogChoice, OwnedChoice
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Offers and their prices.", no_args_is_help=True)
 app.command("refresh")(refresh)
+app.command("diff")(diff)
 
 
 @app.callback()
