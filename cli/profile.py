@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 from . import measurements
 
 if TYPE_CHECKING:
-    from ..profiles.records import Profile, Setting
+    from ..profiles.records import Profile, Setting, Strategy
 
 
 class _MeasureByDefault(TyperGroup):
@@ -52,6 +52,13 @@ def measure(
     workers: Annotated[
         int, typer.Option(min=1, max=64, help="Also measure up to so many workers.")
     ] = 2,
+    device: Annotated[
+        str, typer.Option(help="auto (TPU, else GPUs, else processors) or cpu.")
+    ] = "auto",
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="Instead of the usual one: mirrored, multi_worker_mirrored, one_device."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Folder for the profile; else your data directory."),
@@ -71,18 +78,28 @@ def measure(
 
     Example: isocost profile examples/cifar10.yaml --max-seconds 300 -o out
     """
-    from ..catalog import Purchase, this_machine
+    from ..catalog import Purchase, load, this_machine
     from ..catalog.files import InputError
     from ..profiles import measure as measuring
     from ..profiles import store
-    from ..profiles.records import Profile
+    from ..profiles.devices import Devices, named
+    from ..profiles.grid import ONE_CPU, grid
+    from ..profiles.records import Profile, Setting
     from ..profiles.workload import read_workload
     from ..reports.words import duration
     from .output import ended_like_ctrl_c, err, only_ours_on_stdout, print_json, progress_bar
 
     job = read_workload(workload)
     local = this_machine(local_price)
-    settings = measuring.grid(job, [1] + [k for k in (2, 4, 8, 16, 32, 64) if k <= workers])
+    counts = [1] + [k for k in (2, 4, 8, 16, 32, 64) if k <= workers]
+    how = _strategy(strategy)
+    if device not in ("auto", "cpu"):
+        raise InputError(f"device '{device}' is unknown; expected auto or cpu")
+
+    def settings(found: Devices) -> list[Setting]:
+        here = ONE_CPU if device == "cpu" else named(found, load().accelerators)
+        return grid(job, counts, here, how)
+
     folder = output or store.profiles_folder()
     path, known = (None, None) if fresh else _earlier(store.latest(job, [folder]))
     if known is not None and not as_json:
@@ -125,6 +142,81 @@ def measure(
         raise InputError(
             f"{failed[0]}; {len(measured.measurements)} settings are kept in {kept[0]}"
         )
+
+
+@app.command("compare")
+def compare(
+    workload: Annotated[Path, typer.Argument(help="Workload file (YAML or JSON).")],
+    first: Annotated[str, typer.Argument(help="A setting, such as xla=off or batch=64,workers=2.")],
+    second: Annotated[str, typer.Argument(help="The setting to compare with it.")],
+    max_seconds: Annotated[
+        float, typer.Option(min=1, help="Stop after so long, decided or not.")
+    ] = 180.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+) -> None:
+    """Tell which of two settings trains faster on this machine.
+
+    Their processes take turns of a quarter of a second, so that what disturbs one disturbs the other;
+    fresh pairs are added until the answer is beyond doubt. Keys: batch, workers, precision (float32,
+    bfloat16, float16), xla (on, off), strategy, devices.
+
+    Example: isocost profile compare examples/cifar10.yaml xla=off xla=on
+    """
+    from ..profiles.compare import Interval
+    from ..profiles.compare import compare as compared
+    from ..profiles.words import parse_setting
+    from ..profiles.workload import read_workload
+    from .output import ended_like_ctrl_c, only_ours_on_stdout, out, print_json, progress_bar
+
+    job = read_workload(workload)
+    one, other = (parse_setting(text, job) for text in (first, second))
+    with only_ours_on_stdout(), ended_like_ctrl_c(), progress_bar() as bar:
+        task = bar.add_task("comparing", total=max_seconds, note="")
+
+        def show(found: Interval, pairs: int, seconds: float) -> None:
+            note = f"{found.ratio:.2f} times ({found.low:.2f} to {found.high:.2f}), {pairs} pairs"
+            bar.update(task, completed=min(round(seconds), max_seconds), note=note)
+
+        found = compared(
+            job,
+            one,
+            other,
+            folder=workload.resolve().parent,
+            max_seconds=max_seconds,
+            progress=show,
+        )
+    if as_json:
+        print_json(found)
+        return
+    words = {
+        "faster": f"{second} is faster than {first}",
+        "slower": f"{second} is slower than {first}",
+        "equal": f"{second} and {first} are equally fast",
+        "undecided": f"no difference between {second} and {first} is certain",
+    }[found.verdict]
+    low, high = found.ci
+    out.print(
+        f"{words}: {found.ratio:.3f} times as many samples a second "
+        f"({found.confidence:.1%} interval {low:.3f} to {high:.3f}), "
+        f"{len(found.pairs)} pairs of fresh processes in {found.seconds:.0f} s.",
+        markup=False,
+    )
+    if found.verdict == "undecided":
+        out.print("More time may decide: --max-seconds.")
+
+
+def _strategy(name: str | None) -> "Strategy | None":
+    from typing import get_args
+
+    from ..catalog.files import InputError
+    from ..profiles.records import Strategy
+
+    for known in get_args(Strategy):
+        if name == known:
+            return known  # type: ignore[no-any-return]
+    if name is not None:
+        raise InputError(f"strategy '{name}' is unknown; expected {', '.join(get_args(Strategy))}")
+    return None
 
 
 def _earlier(found: "tuple[Path, Profile] | None") -> "tuple[Path | None, Profile | None]":

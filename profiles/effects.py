@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from .records import Estimate, Setting
+from .steady import around
 
 Floats = NDArray[np.float64]
 
@@ -105,13 +106,7 @@ def predict(
         value = centre + float(row @ weights)
         variance = float(row @ covariance @ row) + misfit**2
         half, one_more = t * math.sqrt(variance), t * math.sqrt(variance + spread**2)
-        found.append(
-            Estimate(
-                value=math.exp(value),
-                ci95=(math.exp(value - half), math.exp(value + half)),
-                repeat95=(math.exp(value - one_more), math.exp(value + one_more)),
-            )
-        )
+        found.append(around(value, half, one_more))
     return found
 
 

@@ -1,5 +1,6 @@
-"""Worker processes on this machine that live and die together."""
+"""Worker processes that live and die together, new ones or forks of a nursery."""
 
+import contextlib
 import json
 import os
 import signal
@@ -10,18 +11,30 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Any, Protocol, Self
 
 from ..catalog.files import InputError
 
 POLL_S = 0.05
+NURSERY_END_S = 5.0
+
+
+class Member(Protocol):
+    """One process of a gang."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
 
 
 class Gang:
     """One Python process for each command, in sessions of their own, so that Ctrl-C reaches only us.
 
-    The processes' standard input is a pipe from here: a worker that calls ``die_with_parent`` ends
-    when this process ends, however it ends. Leaving the ``with`` block kills what still runs.
+    A command is what follows ``python``: ``-m MODULE ARGUMENT...``. The processes' standard input is
+    a pipe from here: a worker that calls ``die_with_parent`` ends when this process ends, however it
+    ends. Leaving the ``with`` block kills what still runs. nursery: fork there instead of starting
+    Python anew. launch: words before each command, such as ``ssh HOST`` or ``ip netns exec HOST``.
     """
 
     def __init__(
@@ -29,26 +42,36 @@ class Gang:
         commands: Sequence[Sequence[str]],
         environments: Sequence[Mapping[str, str]],
         logs: Sequence[Path],
+        *,
+        nursery: "Nursery | None" = None,
+        launch: Sequence[Sequence[str]] | None = None,
     ) -> None:
         self._commands, self._environments, self._logs = commands, environments, logs
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self._nursery = nursery
+        self._launch = launch or [()] * len(commands)
+        self._pipes: list[IO[bytes]] = []
+        self.processes: list[Member] = []
 
     def __enter__(self) -> Self:
-        for command, environment, log in zip(
-            self._commands, self._environments, self._logs, strict=True
+        for command, environment, log, prefix in zip(
+            self._commands, self._environments, self._logs, self._launch, strict=True
         ):
             log.parent.mkdir(parents=True, exist_ok=True)
+            if self._nursery is not None:
+                self.processes.append(self._nursery.fork(command, environment, log))
+                continue
             with log.open("ab") as output:
-                self.processes.append(
-                    subprocess.Popen(
-                        [sys.executable, *command],
-                        env={**os.environ, **environment},
-                        stdin=subprocess.PIPE,
-                        stdout=output,
-                        stderr=output,
-                        start_new_session=True,
-                    )
+                started = subprocess.Popen(
+                    [*prefix, sys.executable, *command],
+                    env={**os.environ, **environment},
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
                 )
+            assert started.stdin is not None
+            self._pipes.append(started.stdin)
+            self.processes.append(started)
         return self
 
     def __exit__(
@@ -77,21 +100,108 @@ class Gang:
         """Ask every process to end in its own good order."""
         for process in self.processes:
             if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+                os.kill(process.pid, signal.SIGTERM)
+
+    def pause(self) -> None:
+        """Stop every process where it is, until ``resume``."""
+        self._signal_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal_all(signal.SIGCONT)
 
     def kill(self) -> None:
         """End every process now, with whatever it started."""
+        # A frozen process takes no other signal.
+        self._signal_all(signal.SIGKILL)
+        while any(process.poll() is None for process in self.processes):
+            time.sleep(POLL_S / 10)
+        for pipe in self._pipes:
+            pipe.close()
+
+    def _signal_all(self, number: int) -> None:
         for process in self.processes:
             if process.poll() is None:
-                # A frozen process takes no other signal.
-                try:
-                    os.killpg(process.pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    process.kill()
-        for process in self.processes:
-            process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)
+
+
+class Nursery:
+    """A process that has imported TensorFlow and forks workers from itself; see ``nursery``."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+
+    def __enter__(self) -> Self:
+        life, self._alive = os.pipe()
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "isocost.profiles.nursery", str(life)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                pass_fds=(life,),
+                start_new_session=True,
+                text=True,
+            )
+        os.close(life)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._alive)
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+        try:
+            self._process.wait(NURSERY_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def fork(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Member:
+        """A worker that runs ``-m MODULE ARGUMENT...``."""
+        dash_m, module, *arguments = command
+        assert dash_m == "-m"
+        asked = {
+            "module": module,
+            "arguments": arguments,
+            "environment": dict(environment),
+            "log": str(log),
+        }
+        return _Fork(self, int(self.ask(asked)["pid"]))
+
+    def ask(self, question: Mapping[str, object]) -> dict[str, Any]:
+        """The nursery's answer; InputError where it has ended."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            raise InputError(f"TensorFlow cannot be imported: {last_words(self._log)}")
+        return dict(json.loads(answer))
+
+
+class _Fork:
+    """A worker that a nursery forked."""
+
+    def __init__(self, nursery: Nursery, pid: int) -> None:
+        self.pid = pid
+        self._nursery = nursery
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        if self._code is None:
+            (self._code,) = self._nursery.ask({"codes": [self.pid]})["codes"]
+        return self._code
 
 
 def free_ports(count: int) -> list[int]:

@@ -1,15 +1,13 @@
 """Measure a workload on this machine: fresh processes, interleaved rounds, until it is tight enough.
 
-The settings form a grid: three batches, XLA on and off, two precisions, one worker and several. As
-many of it as the time allows are measured at least twice, those first that tell most of the whole
-grid; the rest is predicted from their effects. What was measured before is not measured again.
+As many settings of the grid as the time allows are measured at least twice, those first that tell
+most of the whole; the rest is predicted from their effects. What was measured before is not
+measured again.
 """
 
 import math
 import platform
 import random
-import re
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,31 +20,33 @@ import psutil
 
 from ..catalog.files import InputError
 from . import effects
-from .gang import Gang, cores, last_words, local_environments, refused
-from .probe import ProbeResult, ProbeSpec
+from .bench import STEP_SECONDS, STUCK_S, Bench, sample
+from .devices import Devices
+from .gang import cores
+from .grid import design, grid
+from .probe import CERTAIN_LEAK_SHARE, ProbeResult, ProbeSpec
 from .records import (
     AllReduce,
     Breakdown,
     Failure,
     Host,
-    Knobs,
     Measurement,
     PredictedSetting,
     ProcessSample,
     Profile,
     Setting,
 )
-from .steady import between_spread, estimate, noise_causes, steady
-from .worker import EXIT_OUT_OF_MEMORY, is_own
+from .steady import between_spread, estimate, noise_causes
 from .workload import ModelFacts, Workload
 
-STEP_SECONDS = 2.0  # of steps in one process
-VISIT_S = 6.5  # one process with its import and compiling; a first guess, then measured
+VISIT_S = 4.0  # one process with its building and compiling; a first guess, then measured
 ROUNDS = 2  # at least, of every setting
-FEWEST = 7  # settings, however short the time
+FEWEST = 7  # settings, where only the time is short
+PARTS_ROUNDS = 2  # in which the parts of a step are timed on their own
 PROMISING = 3  # of the quickest settings are measured, whatever they tell of the others
-STUCK_S = 180.0  # without a step; the first one of ResNet-50 takes 43 s on two cores
+SHORTEST_STUCK_S = 30.0
 ALL_REDUCE_BYTES = (4e3, 64e3, 1e6, 16e6)
+FIT_TRIES = 4  # batches tried between the largest that fits and the smallest that does not
 
 
 @dataclass(frozen=True)
@@ -88,48 +88,6 @@ class _Gathered:
         )
 
 
-def grid(workload: Workload, workers: Sequence[int] = (1, 2)) -> list[Setting]:
-    """Every setting worth knowing: batches x XLA x precision x workers on this machine."""
-    batches = _three(sorted(set(workload.per_device_batch)), workload.max_global_batch)
-    precisions = sorted({"float32", "mixed_bfloat16", *workload.precisions})
-    return [
-        Setting(
-            accelerator="CPU",
-            per_device_batch=batch,
-            # One worker runs under the same strategy as several: the same program, and no slower.
-            knobs=Knobs(
-                xla=xla,
-                precision=precision,
-                strategy="multi_worker_mirrored",
-                workers_per_node=count,
-            ),
-        )
-        for batch in batches
-        for xla in (False, True)
-        for precision in precisions
-        for count in workers
-    ]
-
-
-def design(workload: Workload, settings: Sequence[Setting], count: int) -> list[Setting]:
-    """The count settings that tell most of all; what the workload may train with weighs more."""
-    weights = [
-        3.0 if setting.knobs.precision in workload.precisions else 1.0 for setting in settings
-    ]
-    return effects.v_optimal(settings, count, weights)
-
-
-def _three(batches: list[int], most: int) -> list[int]:
-    """At least three batches: the given ones, else with doubles up to most, halves, more doubles."""
-    low, high = batches[0], batches[-1]
-    doubles = [2 * high, 4 * high]
-    more = [b for b in doubles if b <= most] + [b for b in (low // 2, low // 4) if b] + doubles
-    for extra in more:
-        if len(batches) < 3 and extra not in batches:
-            batches = [*batches, extra]
-    return sorted(batches)
-
-
 def measure(
     workload: Workload,
     *,
@@ -138,30 +96,33 @@ def measure(
     usd_h: float = 0.0,
     max_usd: float | None = None,
     half_width: float = 0.05,
-    settings: Sequence[Setting] | None = None,
+    settings: Sequence[Setting] | Callable[[Devices], Sequence[Setting]] | None = None,
     points: int | None = None,
     known: Profile | None = None,
     step_seconds: float = STEP_SECONDS,
-    stuck_s: float = STUCK_S,
+    stuck_s: float | None = None,
     keep: Callable[[Profile], None] = lambda _: None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Profile:
-    """Profile workload on this machine's processors.
+    """Profile workload on this machine.
 
     Stops when every interval's relative half-width is at most half_width, or at max_seconds, or at
-    max_usd, whichever comes first. settings: instead of the grid. points: how many of them, instead
-    of as many as the time allows. known: an earlier profile to go on from. keep: called with the
-    profile so far after every process. Ctrl-C ends with what is done. Raises InputError where the
-    workload is at fault, after keep has been given all that could be measured.
+    max_usd, whichever comes first; one setting is measured in any case. settings: instead of the
+    processors' grid, perhaps depending on the devices that TensorFlow finds. points: how many of them, instead of as many as the time allows. known: an earlier profile
+    to go on from. stuck_s: without a step for so long a process is ended; by default as long as
+    there is time, up to STUCK_S. keep: called with the profile so far after every process. Ctrl-C
+    ends with what is done. Raises InputError where the workload is at fault, after keep has been
+    given all that could be measured.
     """
     start, gathered = time.monotonic(), _Gathered.of(known)
     cap_s = (
         max_seconds if max_usd is None or not usd_h else min(max_seconds, max_usd / usd_h * 3600)
     )
-    every = list(settings or grid(workload))
-    affordable = max(FEWEST, int(cap_s / (ROUNDS * VISIT_S)))
-    chosen = design(workload, every, min(len(every), points or affordable))
-    visits = [sample.wall_s for samples in gathered.samples.values() for sample in samples]
+    if stuck_s is None:
+        stuck_s = min(STUCK_S, max(SHORTEST_STUCK_S, cap_s))
+    every: list[Setting] = []
+    visits = [one.wall_s for samples in gathered.samples.values() for one in samples]
+    fit_tries = 0
 
     def spent() -> float:
         return time.monotonic() - start
@@ -169,36 +130,50 @@ def measure(
     def so_far() -> Profile:
         return _profile(workload, gathered, every, spent(), usd_h)
 
+    first_turn = 1 + max((len(s) for s in gathered.samples.values()), default=0)
     try:
-        for turn in range(1 + max((len(s) for s in gathered.samples.values()), default=0), 10_000):
-            if turn > 1:
-                chosen += _promising(workload, gathered, every, chosen)
-            due = [setting for setting in chosen if _is_due(setting, gathered, turn, half_width)]
-            if not due:
-                if turn > ROUNDS:
-                    break
-                continue
-            # Another order in every round, so that a drift of the machine favours no setting.
-            if turn > 1:
-                random.Random(turn).shuffle(due)
-            for setting in due:
-                usual = float(np.median(visits)) if visits else VISIT_S
-                first = setting not in gathered.samples and turn == 1
-                if spent() + usual > cap_s and not (first and _seen(gathered, chosen) < FEWEST):
-                    return so_far()
-                if setting in gathered.failures or _too_large(setting, gathered):
+        with Bench(workload, folder, step_seconds=step_seconds, stuck_s=stuck_s) as bench:
+            if settings is None:
+                every = grid(workload)
+            else:
+                every = list(settings(bench.devices()) if callable(settings) else settings)
+            affordable = max(FEWEST, int(cap_s / (ROUNDS * VISIT_S)))
+            chosen = design(workload, every, min(len(every), points or affordable))
+            for turn in range(first_turn, 10_000):
+                if turn > 1:
+                    chosen += _promising(workload, gathered, every, chosen)
+                due = [one for one in chosen if _is_due(one, gathered, turn, half_width)]
+                if not due:
+                    if turn > ROUNDS:
+                        break
                     continue
-                sample = _visit(workload, setting, folder, gathered, turn, step_seconds, stuck_s)
-                if sample is None:
-                    _refuse_if_hopeless(gathered)
-                    continue
-                visits.append(sample.wall_s)
-                gathered.samples.setdefault(setting, []).append(sample)
-                if gathered.facts is None:
-                    continue
-                profile = so_far()
-                keep(profile)
-                progress(_progress(profile, setting, sample, gathered, chosen, spent()))
+                # Another order in every round, so that a drift of the machine favours no setting.
+                if turn > 1:
+                    random.Random(turn).shuffle(due)
+                bench.new_round()
+                while due:
+                    setting = due.pop(0)
+                    usual = float(np.quantile(visits, 0.75)) if visits else 0.0
+                    if spent() + usual > cap_s and gathered.samples:
+                        return so_far()
+                    if setting in gathered.failures or _too_large(setting, gathered):
+                        continue
+                    one = _visit(bench, setting, gathered, turn)
+                    if one is None:
+                        _refuse_if_hopeless(gathered)
+                        between = _between(setting, gathered)
+                        if between is not None and fit_tries < FIT_TRIES and points is None:
+                            fit_tries += 1
+                            due.insert(0, between)
+                            chosen.append(between)
+                        continue
+                    visits.append(one.wall_s)
+                    gathered.samples.setdefault(setting, []).append(one)
+                    if gathered.facts is None:
+                        continue
+                    profile = so_far()
+                    keep(profile)
+                    progress(_progress(profile, setting, one, gathered, chosen, spent()))
     except KeyboardInterrupt:
         if not gathered.samples or gathered.facts is None:
             raise
@@ -222,10 +197,6 @@ def _promising(
     usable = [one for one in known if one.setting.knobs.precision in workload.precisions]
     usable.sort(key=lambda one: -one.samples_per_s)
     return [one.setting for one in usable[:PROMISING] if one.setting not in chosen]
-
-
-def _seen(gathered: _Gathered, chosen: Sequence[Setting]) -> int:
-    return sum(s in gathered.samples or s in gathered.failures for s in chosen)
 
 
 def _is_due(setting: Setting, gathered: _Gathered, turn: int, half_width: float) -> bool:
@@ -264,6 +235,7 @@ def _too_large(setting: Setting, gathered: _Gathered) -> bool:
     return any(
         failed.kind == "out_of_memory"
         and failed.setting.knobs == setting.knobs
+        and failed.setting.devices_per_node == setting.devices_per_node
         and failed.setting.per_device_batch <= setting.per_device_batch
         for failed in gathered.failures.values()
     )
@@ -276,45 +248,41 @@ def _refuse_if_hopeless(gathered: _Gathered) -> None:
         raise InputError(failed[0].reason)
 
 
-def _visit(
-    workload: Workload,
-    setting: Setting,
-    folder: Path | None,
-    gathered: _Gathered,
-    turn: int,
-    step_seconds: float,
-    stuck_s: float,
-) -> ProcessSample | None:
+def _between(failed: Setting, gathered: _Gathered) -> Setting | None:
+    """A batch between the largest that fits and this one, which does not; None where they are near."""
+    failure = gathered.failures[failed]
+    fits = [
+        one.per_device_batch
+        for one in gathered.samples
+        if one.knobs == failed.knobs and one.devices_per_node == failed.devices_per_node
+    ]
+    low, high = max(fits, default=0), failed.per_device_batch
+    middle = (low + high) // 2
+    if failure.kind != "out_of_memory" or low >= high or middle < 1.2 * low or middle == 0:
+        return None
+    return failed.model_copy(update={"per_device_batch": middle})
+
+
+def _visit(bench: Bench, setting: Setting, gathered: _Gathered, turn: int) -> ProcessSample | None:
     """One fresh gang; None where it failed, with the reason among the failures."""
-    load, began = psutil.getloadavg()[0], time.monotonic()
-    workers = setting.workers
-    spec = ProbeSpec(
-        model=workload.model,
-        folder=str(folder) if folder else None,
-        setting=setting,
-        seconds=step_seconds,
-        cores=max(1, cores() // workers),
+    began, workers = time.monotonic(), setting.workers
+    known = any(one.workers == workers for one in gathered.all_reduce)
+    spec = bench.spec(
+        setting,
         describe=gathered.facts is None,
-        stuck_s=stuck_s,
-        steps_to_target=workload.steps_to_target(setting.global_batch),
-        all_reduce_bytes=()
-        if workers == 1 or any(one.workers == workers for one in gathered.all_reduce)
-        else ALL_REDUCE_BYTES,
+        parts=turn <= PARTS_ROUNDS,
+        all_reduce_bytes=() if workers == 1 or known else ALL_REDUCE_BYTES,
     )
     try:
-        probed = _probe(spec, workers, folder)
+        probed = bench.probe(spec)
         if probed.leaks is not None:
-            where = _probe(spec.model_copy(update={"trace": True}), workers, folder).leak_line
-            raise InputError(
-                f"{where or workload.model} keeps {probed.leaks / 1e6:.2g} MB of memory with every "
-                "step: the training would fill this machine's memory"
-            )
+            _refuse_leak(bench, spec, probed)
     except MemoryError:
-        words = f"{setting.describe()} does not fit into this machine's memory"
+        words = f"{setting.describe()} does not fit into the memory of this machine's devices"
         gathered.failures[setting] = Failure(setting=setting, kind="out_of_memory", reason=words)
         return None
     except InputError as error:
-        words = f"{workload.name}: {setting.describe()}: {error}"
+        words = f"{bench.workload.name}: {setting.describe()}: {error}"
         gathered.failures[setting] = Failure(setting=setting, kind="failed", reason=words)
         return None
     gathered.data = probed.data
@@ -323,56 +291,20 @@ def _visit(
         gathered.checkpoint_write_s = probed.checkpoint_write_s or 0.0
     for size, seconds in zip(spec.all_reduce_bytes, probed.all_reduce_s, strict=True):
         gathered.all_reduce.append(AllReduce(workers=workers, message_bytes=size, seconds=seconds))
-    found = steady(probed.step_seconds)
-    return ProcessSample(
-        round=turn,
-        step_s=found.step_s,
-        spread=found.spread,
-        steps=found.steps,
-        discarded_steps=found.discarded,
-        startup_s=probed.startup_s,
-        wall_s=time.monotonic() - began,
-        cpu_s=probed.cpu_s,
-        load_before=load,
-        input_s=probed.input_s,
-        communication_s=probed.communication_s,
-        peak_memory_bytes=probed.peak_memory_bytes,
+    return sample(probed, turn, began)
+
+
+def _refuse_leak(bench: Bench, spec: ProbeSpec, probed: ProbeResult) -> None:
+    """InputError where memory leaks: a line of the user's own keeps it, or there is far too much."""
+    assert probed.leaks is not None
+    where = bench.probe(spec.model_copy(update={"trace": True, "all_reduce_bytes": ()})).leak_line
+    share = probed.leaks * spec.steps_to_target / psutil.virtual_memory().total
+    if where is None and share < CERTAIN_LEAK_SHARE:
+        return
+    raise InputError(
+        f"{where or spec.model} keeps {probed.leaks / 1e6:.2g} MB of memory with every step: the "
+        f"training would fill {min(share, 1):.0%} of this machine's memory with it"
     )
-
-
-def _probe(spec: ProbeSpec, workers: int, folder: Path | None) -> ProbeResult:
-    """Run one gang of probes. MemoryError where it did not fit, InputError where it failed."""
-    with tempfile.TemporaryDirectory(prefix="isocost-probe-") as name:
-        room = Path(name)
-        spec_path, result = room / "spec.json", room / "result.json"
-        spec.write(spec_path)
-        logs = [room / f"worker-{rank}.log" for rank in range(workers)]
-        command = ["-m", "isocost.profiles.probe", str(spec_path), str(result)]
-        with Gang([command] * workers, local_environments(workers), logs) as gang:
-            ended = gang.wait(2 * spec.stuck_s + 10 * spec.seconds)
-            codes = gang.codes()
-        refused(result)
-        if EXIT_OUT_OF_MEMORY in codes or -9 in codes:
-            raise MemoryError
-        if not ended or any(codes) or not result.exists():
-            raise InputError(_what_happened(logs, folder, spec.stuck_s))
-        return ProbeResult.read(result)
-
-
-def _what_happened(logs: Sequence[Path], folder: Path | None, stuck_s: float) -> str:
-    """Why a gang ended without a result, with the user's own line where its log names one."""
-    for log in logs:
-        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-        if "Timeout (" not in text:
-            continue
-        lines = re.findall(r'File "([^"]+)", line (\d+) in (\S+)', text)
-        own = [line for line in lines if folder is not None and is_own(line[0], folder)]
-        if own:
-            file, number, function = own[0]  # the newest call comes first
-            where = f"{Path(file).name} line {number} ({function})"
-            return f"no step within {stuck_s:.0f} s; it hangs in {where}"
-        return f"no step within {stuck_s:.0f} s"
-    return f"training failed: {last_words(next((log for log in logs if log.exists()), logs[0]))}"
 
 
 def _profile(

@@ -3,7 +3,7 @@
 Trains one setting for some seconds and writes what each step took. All workers of a gang run this.
 """
 
-import itertools
+import os
 import resource
 import sys
 import tempfile
@@ -13,28 +13,38 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from pydantic import Field
 
 from ..catalog.files import Document, InputError
+from .nursery import IMPORT_S
 from .records import Setting
-from .worker import die_with_parent, end_if_stuck, factory_line, guarded, is_own, rank
+from .worker import die_with_parent, end_if_stuck, factory_line, guarded, is_own, peers, rank
 from .workload import ModelFacts
 
 if TYPE_CHECKING:
     from .training import Trainer
 
 PART_TIMES = 15  # of each part of a step on its own
-LEAST_STEPS = 5
+LEAST_STEPS = 5  # however long they take
+ENOUGH_STEPS = 25  # taken where they fit into three times the seconds asked for
 LEAK_STEPS = 100
-LEAK_SHARE = 0.5  # of this machine's memory that the whole training would fill
-KEEP_ALIVE_S = 1.0
+LEAK_SECONDS = 2.0  # of steps, to tell a leak from buffers that fill
+LEAK_SHARE = 0.1  # of this machine's memory that the whole training would fill
+CERTAIN_LEAK_SHARE = 0.5  # even where no line of the user's own shows the growth
+STRAIGHT = 0.95  # correlation with time of memory that leaks
+LOOK_S = 0.1  # at resident memory
+TURN_S = 0.25  # of steps, before the other gang has its turn
+TURN_STEPS = 8  # at least
 
 
 class ProbeSpec(Document):
     """What one gang of probes is to do; cores: for each worker.
 
-    stuck_s: without a step for so long the probe ends. steps_to_target: of the whole training, to
-    tell a leak. all_reduce_bytes: messages to time on their own. trace: look for a leak's line.
+    describe: also count what the model needs, and watch for leaks. stuck_s: without a step for so
+    long the probe ends. steps_to_target: of the whole training, to tell a leak. parts: time the parts
+    of a step on their own. all_reduce_bytes: messages to time on their own. trace: look for a
+    leak's line. turns: the named pipes of this gang and of the one it alternates with.
     """
 
     schema_id: Literal["isocost/probe/v1"] = Field(alias="schema", default="isocost/probe/v1")
@@ -46,23 +56,28 @@ class ProbeSpec(Document):
     describe: bool
     stuck_s: float
     steps_to_target: int
+    parts: bool = True
     all_reduce_bytes: tuple[float, ...] = ()
     trace: bool = False
+    turns: tuple[str, str] | None = None
 
 
 class ProbeResult(Document):
     """What the chief saw; step_seconds[0] includes tracing and compiling.
 
-    leaks: resident bytes that a step adds, where the training would fill the memory.
+    settled_after: the steps up to the last that was traced anew. leaks: resident bytes that a step
+    adds, where the training would fill the memory. input_s, communication_s: None where not asked for.
     """
 
     schema_id: Literal["isocost/probed/v1"] = Field(alias="schema", default="isocost/probed/v1")
     data: str
     startup_s: float
     step_seconds: tuple[float, ...]
+    settled_after: int
     cpu_s: float
-    input_s: float
-    communication_s: float
+    outside_load: float
+    input_s: float | None
+    communication_s: float | None
     all_reduce_s: tuple[float, ...]
     peak_memory_bytes: float
     leaks: float | None
@@ -84,9 +99,11 @@ def probe(spec: ProbeSpec, result: Path) -> None:
     import psutil
 
     end_if_stuck(spec.stuck_s)
-    from .training import Trainer, check_batches, use_threads
+    from .training import Trainer, check_batches, use_devices, use_threads
 
     use_threads(spec.cores)
+    if spec.setting.knobs.strategy == "mirrored":
+        use_devices(spec.setting.devices_per_node)
     if spec.trace:
         tracemalloc.start(5)
     trainer = Trainer(
@@ -99,13 +116,19 @@ def probe(spec: ProbeSpec, result: Path) -> None:
     me = psutil.Process()
     steps = trainer.steps()
     seconds = [steps.take().seconds]
-    startup_s = time.time() - me.create_time()
-    end, stop, alive = time.monotonic() + spec.seconds, False, 0.0
-    cpu_start, resident = time.process_time(), [float(me.memory_info().rss)]
+    startup_s = time.time() - me.create_time() + float(os.environ.get(IMPORT_S) or 0.0)
+    traces, settled_after = trainer.traces, 1
+    start, stop, looked = time.monotonic(), False, 0.0
+    resident, busy_start, cpu_start = [float(me.memory_info().rss)], _busy_s(), time.process_time()
     before = tracemalloc.take_snapshot() if spec.trace else None
+    wanted_s = max(spec.seconds, LEAK_SECONDS) if spec.describe or spec.trace else spec.seconds
+    turns = _Turns(*spec.turns) if spec.turns and rank() == 0 else None
     while not stop:
-        over = time.monotonic() > end and len(seconds) > LEAST_STEPS
-        taken = steps.take(stop=over)
+        if turns is not None:
+            start += turns.take()
+        spent = time.monotonic() - start
+        enough = len(seconds) > (ENOUGH_STEPS if spent < 3 * wanted_s else LEAST_STEPS)
+        taken = steps.take(stop=spent > wanted_s and enough)
         if taken.loss != taken.loss:
             raise InputError(
                 f"the loss is not a number at step {len(seconds) + 1}; look at the model and data of "
@@ -113,31 +136,40 @@ def probe(spec: ProbeSpec, result: Path) -> None:
             )
         seconds.append(taken.seconds)
         stop = taken.stop
-        if time.monotonic() - alive > KEEP_ALIVE_S / 4:
-            alive = time.monotonic()
+        if trainer.traces > traces:
+            traces, settled_after = trainer.traces, len(seconds)
+        if time.monotonic() - looked > LOOK_S:
+            looked = time.monotonic()
             resident.append(float(me.memory_info().rss))
             end_if_stuck(spec.stuck_s)
-    cpu_s = time.process_time() - cpu_start
+    if turns is not None:
+        turns.leave()
+    wall_s, cpu_s = time.monotonic() - start, time.process_time() - cpu_start
+    # The peers work as much as the chief does.
+    outside_load = max(0.0, _busy_s() - busy_start - cpu_s * peers()) / wall_s
     leak = _leak(resident, len(seconds), spec.steps_to_target, psutil.virtual_memory().total)
     line = None
     if before is not None:
-        line = _grown_line(before, tracemalloc.take_snapshot(), spec)
-    ready = trainer.steps(repeated=True)
-    on_ready = _median_s(lambda: ready.take().seconds)
-    exchange = trainer.gradient_exchange()
-    communication_s = 0.0 if exchange is None else _median_s(exchange)
+        line = _grown_line(before, tracemalloc.take_snapshot(), len(seconds), spec)
+    input_s = communication_s = None
+    if spec.parts:
+        ready, kept = trainer.steps(repeated=True), sorted(seconds[settled_after:] or seconds[-1:])
+        input_s = max(0.0, kept[len(kept) // 2] - _median_s(lambda: ready.take().seconds))
+        exchange = trainer.gradient_exchange()
+        communication_s = 0.0 if exchange is None else _median_s(exchange)
     all_reduce_s = tuple(_median_s(trainer.exchange(size)) for size in spec.all_reduce_bytes)
     peak = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024
     facts = trainer.facts() if spec.describe else None
     write_s = _checkpoint_write_s(trainer) if spec.describe else None
     if rank() == 0:
-        kept = sorted(seconds[1:])
         ProbeResult(
             data=trainer.data.name,
             startup_s=startup_s,
             step_seconds=tuple(seconds),
+            settled_after=settled_after,
             cpu_s=cpu_s,
-            input_s=max(0.0, kept[len(kept) // 2] - on_ready),
+            outside_load=outside_load,
+            input_s=input_s,
             communication_s=communication_s,
             all_reduce_s=all_reduce_s,
             peak_memory_bytes=peak,
@@ -146,6 +178,17 @@ def probe(spec: ProbeSpec, result: Path) -> None:
             facts=facts,
             checkpoint_write_s=write_s,
         ).write(result)
+
+
+def _busy_s() -> float:
+    """Processor seconds this machine has spent on anything, or lost to other guests of its host."""
+    import psutil
+
+    times = psutil.cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    # Linux counts guests' time twice: in user and in guest.
+    doubly = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    return float(sum(times) - idle - doubly)
 
 
 def _median_s(once: Callable[[], float]) -> float:
@@ -157,30 +200,65 @@ def _median_s(once: Callable[[], float]) -> float:
     return sorted(once() for _ in range(PART_TIMES))[PART_TIMES // 2]
 
 
+class _Turns:
+    """Two gangs that alternate: whoever has the token steps, the other sleeps.
+
+    The chiefs hold it; their peers wait for them in the all-reduce.
+    """
+
+    def __init__(self, mine: str, other: str) -> None:
+        # Open for both ways: opening waits for nobody, and writing to one who left is no error.
+        self._mine, self._other = os.open(mine, os.O_RDWR), os.open(other, os.O_RDWR)
+        self._since, self._steps = 0.0, 0
+
+    def take(self) -> float:
+        """Before every step: after a turn pass the token on and wait for it; seconds waited."""
+        before = time.monotonic()
+        if self._steps and (self._steps < TURN_STEPS or before - self._since < TURN_S):
+            self._steps += 1
+            return 0.0
+        if self._steps:
+            os.write(self._other, b"x")
+        os.read(self._mine, 1)
+        self._since, self._steps = time.monotonic(), 1
+        return self._since - before
+
+    def leave(self) -> None:
+        """Give the other gang all the turns that are left."""
+        os.write(self._other, b"x" * 4096)
+
+
 def _leak(
     resident: list[float], steps: int, steps_to_target: int, total_bytes: float
 ) -> float | None:
     """Bytes a step that never come back, where the training would fill the memory with them.
 
-    Only the later two thirds count, and only if they hold enough steps: memory also grows while
-    buffers fill and kernels compile.
+    Only the later two thirds count, if they hold enough steps and rise along a line: memory also
+    grows while buffers fill and kernels compile.
     """
-    late = resident[len(resident) // 3 :]
-    if len(late) < 4 or steps < LEAK_STEPS or any(b < a for a, b in itertools.pairwise(late)):
+    late = np.array(resident[len(resident) // 3 :])
+    if len(late) < 4 or steps < LEAK_STEPS or np.ptp(late) == 0:
         return None
-    growth = (late[-1] - late[0]) / max(1.0, steps * len(late) / len(resident))
+    looks = np.arange(len(late), dtype=float)
+    if np.corrcoef(looks, late)[0, 1] < STRAIGHT:
+        return None
+    growth = float(np.polyfit(looks, late, 1)[0]) * len(resident) / steps
     return growth if growth * steps_to_target > LEAK_SHARE * total_bytes else None
 
 
-def _grown_line(before: object, after: object, spec: ProbeSpec) -> str | None:
-    """The user's own line whose allocations grew most between two snapshots."""
+def _grown_line(before: object, after: object, steps: int, spec: ProbeSpec) -> str | None:
+    """The user's own line that keeps more with every step, by two snapshots.
+
+    Most bytes first; a line that keeps an object a step counts too, for tensors hold their memory
+    where Python does not see it.
+    """
     assert isinstance(before, tracemalloc.Snapshot)
     assert isinstance(after, tracemalloc.Snapshot)
     if spec.folder is None:
         return None
     for grown in after.compare_to(before, "traceback"):
         own = [frame for frame in grown.traceback if is_own(frame.filename, Path(spec.folder))]
-        if own and grown.size_diff > 0:
+        if own and grown.size_diff > 0 and grown.count_diff > steps / 2:
             return f"{Path(own[-1].filename).name} line {own[-1].lineno}"
     return None
 

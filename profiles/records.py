@@ -58,7 +58,9 @@ class ProcessSample(Record):
     """What one fresh gang of processes did; times of its chief.
 
     step_s: steady step time. spread: relative standard error of step_s within the process.
-    startup_s: from the start of the process to the end of its first step, which compiles.
+    retraced: whether the step was traced again after it first was. startup_s: from the start of
+    the process to the end of its first step, which compiles. outside_load: processors that
+    others, other guests of the host included, kept busy meanwhile.
     """
 
     round: int = Field(default=0, ge=0)
@@ -66,10 +68,11 @@ class ProcessSample(Record):
     spread: float = Field(ge=0)
     steps: int = Field(ge=1)
     discarded_steps: int = Field(ge=0)
+    retraced: bool = False
     startup_s: float = Field(ge=0)
     wall_s: float = Field(gt=0)
     cpu_s: float = Field(ge=0)
-    load_before: float = Field(ge=0)
+    outside_load: float = Field(default=0, ge=0)
     input_s: float | None = None
     communication_s: float | None = None
     peak_memory_bytes: float = 0

@@ -12,10 +12,14 @@ from .records import Estimate, ProcessSample
 WINDOWS = 20
 NOISY = 0.10  # relative half-width above which a figure says why
 DISCARDED_SHARE = 0.2  # the first steps take up to twice the steady time (measured, CIFAR CNN)
+WARM = 0.05  # by how much a window's mean may lie above the rest's before it counts as warming up
+OUTSIDE_SHARE = 0.1  # of the processors busy with other work, before it counts as a cause of noise
+MOST_DISCARDED = 0.5
 BETWEEN_PRIOR = (
     0.12  # spread of a fresh process against the next; 9 to 16 % seen on a quiet machine
 )
 BETWEEN_PRIOR_DF = 3  # how many processes' worth of evidence that prior counts for
+OWN_PRIOR_DF = 6  # how many that of all settings together counts for in one setting's own spread
 
 
 @dataclass(frozen=True)
@@ -28,22 +32,34 @@ class Steady:
     discarded: int
 
 
-def steady(step_seconds: Sequence[float]) -> Steady:
-    """The steady step time: first step and first fifth dropped, then the median of window means.
+def steady(step_seconds: Sequence[float], settled_after: int = 1) -> Steady:
+    """The steady step time: warm-up dropped, then the median of window means.
 
+    Dropped are the first step, which compiles, all up to the last that was traced anew
+    (settled_after), the first fifth, and after it windows that still run slower than the rest.
     Window means keep what happens every few steps (a full queue, garbage) in the figure; their
     median leaves out the window in which the machine did something else.
     """
     times = np.asarray(step_seconds, dtype=float)
-    dropped = min(len(times) - 1, max(1, math.ceil(DISCARDED_SHARE * len(times))))
-    kept = times[dropped:]
-    means = np.array([part.mean() for part in np.array_split(kept, min(WINDOWS, len(kept)))])
+    dropped = max(settled_after, math.ceil(DISCARDED_SHARE * len(times)))
+    dropped = min(len(times) - 1, max(1, dropped))
+    parts = np.array_split(times[dropped:], min(WINDOWS, len(times) - dropped))
+    means = np.array([part.mean() for part in parts])
+    warming = 0
+    while (
+        warming < MOST_DISCARDED * len(means) - 1
+        and means[warming] > (1 + WARM) * np.median(means[warming + 1 :])
+        and means[warming] > 1.0001 * means[warming + 1]  # it still falls
+    ):
+        dropped += len(parts[warming])
+        warming += 1
+    means = means[warming:]
     middle = float(np.median(means))
     # For normal windows 1.483 x their median deviation is the standard deviation, and the
     # standard error of a median is 1.253 times that of a mean.
     deviation = 1.483 * float(np.median(np.abs(means - middle)))
     error = 1.253 * deviation / math.sqrt(len(means)) if len(means) > 1 else middle
-    return Steady(middle, error / middle, len(kept), dropped)
+    return Steady(middle, error / middle, len(times) - dropped, dropped)
 
 
 def between_spread(processes: Sequence[Sequence[ProcessSample]]) -> tuple[float, int]:
@@ -63,33 +79,47 @@ def between_spread(processes: Sequence[Sequence[ProcessSample]]) -> tuple[float,
 def noise_causes(samples: Sequence[ProcessSample], step: Estimate, cores: int) -> tuple[str, ...]:
     """Why an interval is wider than NOISY either way, in words; nothing where it is not.
 
-    load from outside: more than a quarter of the processors were busy before. drift: the later
-    rounds are slower or faster throughout. outliers: one process far from the others.
+    load from outside: others kept more than OUTSIDE_SHARE of the processors busy. drift: the later
+    rounds are slower or faster throughout. outliers: one process far from the others. retraced: the
+    step was compiled again and again.
     """
     if math.log(step.ci95[1] / step.ci95[0]) / 2 <= NOISY:
         return ()
     causes = []
-    busy = float(np.median([one.load_before for one in samples]))
-    # Our own processes keep one to `cores` busy; what is beyond comes from outside.
-    if busy > 1.25 * cores:
-        causes.append(f"load from outside ({busy:.1f} before)")
+    busy = float(np.median([one.outside_load for one in samples]))
+    if busy > OUTSIDE_SHARE * cores:
+        causes.append(f"load from outside ({busy:.1f} of {cores} processors)")
     logs = np.log([one.step_s for one in samples])
     if len(logs) >= 4 and abs(stats.spearmanr(range(len(logs)), logs).statistic) > 0.9:
         causes.append(f"drift ({math.exp(logs[-1] - logs[0]) - 1:+.0%} from first to last)")
     far = np.abs(logs - np.median(logs))
     if len(logs) >= 3 and far.max() > 3 * max(float(np.median(far)), 0.01):
         causes.append(f"outliers ({math.exp(float(far.max())) - 1:.0%} off)")
+    if any(one.retraced for one in samples):
+        causes.append("retraced (the step compiles anew: shapes or types of the data change)")
     return tuple(causes or ["fresh processes differ, or too few were measured"])
 
 
 def estimate(samples: Sequence[ProcessSample], spread: float, df: int) -> Estimate:
-    """Geometric mean over processes; Student intervals of it and of one more process."""
+    """Geometric mean over processes; Student intervals of it and of one more process.
+
+    spread, df: of the profile as a whole. A setting's own spread s is shrunk towards it,
+    s^2 = (v spread^2 + sum_j (ln x_j - mean)^2) / (v + k - 1) with v = min(df, OWN_PRIOR_DF), so that
+    a setting that is noisier than the others says so and does not widen theirs.
+    """
     k = len(samples)
-    log_value = float(np.mean(np.log([sample.step_s for sample in samples])))
-    t = float(stats.t.ppf(0.975, df))
-    mean_half, repeat_half = t * spread / math.sqrt(k), t * spread * math.sqrt(1 + 1 / k)
+    logs = np.log([sample.step_s for sample in samples])
+    weight = min(df, OWN_PRIOR_DF)
+    squares = weight * spread**2 + float(((logs - logs.mean()) ** 2).sum())
+    own = math.sqrt(squares / (weight + k - 1))
+    t = float(stats.t.ppf(0.975, weight + k - 1))
+    return around(float(logs.mean()), t * own / math.sqrt(k), t * own * math.sqrt(1 + 1 / k))
+
+
+def around(log_value: float, half: float, repeat_half: float) -> Estimate:
+    """The estimate with these half-widths of its logarithm."""
     return Estimate(
         value=math.exp(log_value),
-        ci95=(math.exp(log_value - mean_half), math.exp(log_value + mean_half)),
+        ci95=(math.exp(log_value - half), math.exp(log_value + half)),
         repeat95=(math.exp(log_value - repeat_half), math.exp(log_value + repeat_half)),
     )

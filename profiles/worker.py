@@ -56,6 +56,12 @@ def rank() -> int:
     return int(config.get("task", {}).get("index", 0))
 
 
+def peers() -> int:
+    """How many workers train together, from TF_CONFIG."""
+    config = json.loads(os.environ.get("TF_CONFIG") or "{}")
+    return max(1, len(config.get("cluster", {}).get("worker", ())))
+
+
 def end_if_stuck(seconds: float) -> None:
     """End this process, with every thread's place in its log, unless called again within seconds."""
     faulthandler.dump_traceback_later(seconds, exit=True)

@@ -60,7 +60,6 @@ def measurement(batch: int, step_s: float, *, workers: int = 1, xla: bool = Fals
             startup_s=4.0,
             wall_s=7.0,
             cpu_s=4.0,
-            load_before=0.1,
         )
         for factor in (0.975, 1.025)
     )

@@ -17,7 +17,8 @@ from isocost.profiles import store
 from isocost.profiles.effects import predict as predict_settings
 from isocost.profiles.effects import v_optimal
 from isocost.profiles.gang import Gang, free_ports, tf_config
-from isocost.profiles.measure import design, grid, measure
+from isocost.profiles.grid import design, grid
+from isocost.profiles.measure import measure
 from isocost.profiles.public import built_in_facts, efficiencies, measurements
 from isocost.profiles.records import Knobs, ProcessSample, Profile, Setting
 from isocost.profiles.steady import between_spread, estimate, steady
@@ -184,7 +185,6 @@ def process(step_s: float) -> ProcessSample:
         startup_s=3,
         wall_s=6,
         cpu_s=3,
-        load_before=0,
     )
 
 
