@@ -4,8 +4,9 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -89,13 +90,13 @@ class Bench:
 
     def probe(self, spec: ProbeSpec) -> ProbeResult:
         """Run one gang of probes. MemoryError where it did not fit, InputError where it failed."""
-        with self.started(spec) as (gang, collect):
-            ended = gang.wait(2 * spec.stuck_s + 10 * spec.seconds)
-            return collect(ended)
+        with self.started(spec) as trial:
+            trial.gang.wait(2 * spec.stuck_s + 10 * spec.seconds, trial.told)
+            return trial.result()
 
     @contextmanager
-    def started(self, spec: ProbeSpec) -> Iterator[tuple[Gang, Callable[[bool], ProbeResult]]]:
-        """A running gang of probes, and the function that gives its result once it has ended."""
+    def started(self, spec: ProbeSpec) -> Iterator["Trial"]:
+        """A running gang of probes."""
         self._count += 1
         room = self._room / str(self._count)
         room.mkdir()
@@ -108,17 +109,7 @@ class Bench:
         # What a TPU's driver does at import is not known to survive a fork.
         nursery = None if spec.setting.knobs.strategy == "tpu" else self._ready()
         with Gang([command] * workers, environments, logs, nursery=nursery) as gang:
-
-            def collect(ended: bool) -> ProbeResult:
-                codes = gang.codes()
-                refused(result)
-                if EXIT_OUT_OF_MEMORY in codes or KILLED in codes:
-                    raise MemoryError
-                if not ended or any(codes) or not result.exists():
-                    raise InputError(self._what_happened(logs))
-                return ProbeResult.read(result)
-
-            yield gang, collect
+            yield Trial(gang, spec, result, logs, self.folder)
 
     @contextmanager
     def pipe(self) -> Iterator[tuple[str, int]]:
@@ -137,9 +128,37 @@ class Bench:
             self._nursery = self._round.enter_context(Nursery(self._room / "nursery.log"))
         return self._nursery
 
-    def _what_happened(self, logs: Sequence[Path]) -> str:
-        """Why a gang ended without a result, with the user's own line where its log names one."""
-        for log in logs:
+
+@dataclass(frozen=True)
+class Trial:
+    """One gang of probes at work."""
+
+    gang: Gang
+    spec: ProbeSpec
+    path: Path
+    logs: Sequence[Path]
+    folder: Path | None
+
+    def told(self) -> bool:
+        """Whether the result is written. Nobody need wait for TensorFlow's end, which takes longer."""
+        return self.path.exists()
+
+    def failed(self) -> bool:
+        return any(self.gang.codes())
+
+    def result(self) -> ProbeResult:
+        """What the chief saw. MemoryError where it did not fit, InputError where it failed."""
+        refused(self.path)
+        codes = self.gang.codes()
+        if self.path.exists():
+            return ProbeResult.read(self.path)
+        if EXIT_OUT_OF_MEMORY in codes or KILLED in codes:
+            raise MemoryError
+        raise InputError(self._what_happened())
+
+    def _what_happened(self) -> str:
+        """Why there is no result, with the user's own line where a log names one."""
+        for log in self.logs:
             text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
             if "Timeout (" not in text:
                 continue
@@ -147,14 +166,13 @@ class Bench:
             own = [
                 line for line in lines if self.folder is not None and is_own(line[0], self.folder)
             ]
+            silence = f"no step within {self.spec.stuck_s:.0f} s"
             if own:
                 file, number, function = own[0]  # the newest call comes first
-                where = f"{Path(file).name} line {number} ({function})"
-                return f"no step within {self._stuck_s:.0f} s; it hangs in {where}"
-            return f"no step within {self._stuck_s:.0f} s"
-        return (
-            f"training failed: {last_words(next((log for log in logs if log.exists()), logs[0]))}"
-        )
+                return f"{silence}; it hangs in {Path(file).name} line {number} ({function})"
+            return silence
+        words = last_words(next((log for log in self.logs if log.exists()), self.logs[0]))
+        return f"training failed: {words}"
 
 
 def _visible(setting: Setting) -> dict[str, str]:

@@ -96,6 +96,8 @@ def compare(
 
     Raises InputError where one of them does not train, or does not fit into memory.
     """
+    if first == second:
+        raise InputError(f"both settings are the same: {first.describe()}")
     start, ratios = time.monotonic(), list[float]()
     longest = 0.0
     with Bench(workload, folder, step_seconds=step_seconds) as bench:
@@ -139,21 +141,16 @@ def _alternate(bench: Bench, first: Setting, second: Setting) -> tuple[float, fl
         ]
         with bench.started(specs[0]) as one, bench.started(specs[1]) as two:
             deadline = time.monotonic() + 2 * specs[0].stuck_s + 20 * specs[0].seconds
-            gangs = one[0], two[0]
-            while time.monotonic() < deadline:
-                codes = [code for gang in gangs for code in gang.codes()]
-                if any(codes) or None not in codes:
+            trials = {first: one, second: two}
+            while time.monotonic() < deadline and not one.failed() and not two.failed():
+                if one.told() and two.told():
                     break
                 time.sleep(POLL_S)
-            # The one that failed first is to tell why; the other only waits for it.
-            failed = sorted(
-                zip((first, second), (one, two), strict=True),
-                key=lambda p: not any(p[1][0].codes()),
-            )
             speeds = {}
-            for setting, (gang, collect) in failed:
+            # The one that failed is to tell why; the other only waits for it.
+            for setting, trial in sorted(trials.items(), key=lambda pair: not pair[1].failed()):
                 try:
-                    probed = collect(None not in gang.codes())
+                    probed = trial.result()
                 except MemoryError:
                     raise InputError(f"{setting.describe()} does not fit into memory") from None
                 except InputError as error:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
@@ -86,12 +86,12 @@ class Gang:
         """Exit code of each process, None while it runs."""
         return [process.poll() for process in self.processes]
 
-    def wait(self, timeout_s: float) -> bool:
-        """Wait until all ended or one failed; False where the time is up before."""
+    def wait(self, timeout_s: float, until: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until all ended, one failed, or until() holds; False where the time is up before."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             codes = self.codes()
-            if all(code is not None for code in codes) or any(codes):
+            if all(code is not None for code in codes) or any(codes) or until():
                 return True
             time.sleep(POLL_S)
         return False
@@ -102,27 +102,17 @@ class Gang:
             if process.poll() is None:
                 os.kill(process.pid, signal.SIGTERM)
 
-    def pause(self) -> None:
-        """Stop every process where it is, until ``resume``."""
-        self._signal_all(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self._signal_all(signal.SIGCONT)
-
     def kill(self) -> None:
         """End every process now, with whatever it started."""
-        # A frozen process takes no other signal.
-        self._signal_all(signal.SIGKILL)
+        for process in self.processes:
+            if process.poll() is None:
+                # A frozen process takes no other signal.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
         while any(process.poll() is None for process in self.processes):
             time.sleep(POLL_S / 10)
         for pipe in self._pipes:
             pipe.close()
-
-    def _signal_all(self, number: int) -> None:
-        for process in self.processes:
-            if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, number)
 
 
 class Nursery:

@@ -45,6 +45,7 @@ FEWEST = 7  # settings, where only the time is short
 PARTS_ROUNDS = 2  # in which the parts of a step are timed on their own
 PROMISING = 3  # of the quickest settings are measured, whatever they tell of the others
 SHORTEST_STUCK_S = 30.0
+MARGIN_S = 2.0  # of the time, for Python's start and the writing of what was found
 ALL_REDUCE_BYTES = (4e3, 64e3, 1e6, 16e6)
 FIT_TRIES = 4  # batches tried between the largest that fits and the smallest that does not
 
@@ -153,8 +154,8 @@ def measure(
                 bench.new_round()
                 while due:
                     setting = due.pop(0)
-                    usual = float(np.quantile(visits, 0.75)) if visits else 0.0
-                    if spent() + usual > cap_s and gathered.samples:
+                    long = float(np.quantile(visits, 0.9)) if visits else 0.0
+                    if spent() + long + MARGIN_S > cap_s and gathered.samples:
                         return so_far()
                     if setting in gathered.failures or _too_large(setting, gathered):
                         continue
