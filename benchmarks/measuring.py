@@ -2,27 +2,29 @@
 
     python benchmarks/measuring.py [--rounds 5] [-o measuring.json]
 
-For each setting three fresh processes alternate, round after round: isocost's probe, a plain
-``model.fit``, and a plain ``tf.function`` loop. Printed is the median over rounds of the ratio of our
+For each setting three fresh processes alternate in changing order, round after round: isocost's probe,
+a plain ``model.fit``, and a plain ``tf.function`` loop. Printed is the median over rounds of the ratio of our
 step time to theirs in the same round, with the quartiles, and the median over settings.
 """
 
 import argparse
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from isocost.profiles.gang import Gang, cores, local_environments
-from isocost.profiles.probe import ProbeResult, ProbeSpec
+from isocost.profiles.bench import Bench
+from isocost.profiles.gang import cores
 from isocost.profiles.records import Knobs, Setting
 from isocost.profiles.steady import steady
+from isocost.profiles.workload import read_workload
 
 SECONDS = 3.0
+WORKLOAD = read_workload(Path(__file__).parent.parent / "examples" / "cifar10.yaml")
 
 INDEPENDENT = """
 import json, sys, time
@@ -98,22 +100,11 @@ def independent(how: str, setting: Setting) -> float:
 
 
 def ours(setting: Setting) -> float:
-    with tempfile.TemporaryDirectory() as name:
-        spec, result = Path(name) / "spec.json", Path(name) / "result.json"
-        ProbeSpec(
-            model="cifar10_cnn",
-            folder=None,
-            setting=setting,
-            seconds=SECONDS,
-            cores=cores(),
-            describe=False,
-            stuck_s=120,
-            steps_to_target=1,
-        ).write(spec)
-        command = ["-m", "isocost.profiles.probe", str(spec), str(result)]
-        with Gang([command], local_environments(1), [Path(name) / "log"]) as gang:
-            gang.wait(120)
-        return steady(ProbeResult.read(result).step_seconds).step_s
+    """As the profiler measures it."""
+    with Bench(WORKLOAD, None, step_seconds=SECONDS) as bench:
+        spec = bench.spec(setting, parts=False)
+        probed = bench.probe(spec)
+        return steady(probed.step_seconds, probed.settled_after).step_s
 
 
 def main() -> None:
@@ -134,8 +125,11 @@ def main() -> None:
     rows: dict[Setting, list[dict[str, float]]] = {setting: [] for setting in settings}
     for turn in range(given.rounds):
         for setting in settings:
-            found = {"ours": ours(setting)}
-            found |= {how: independent(how, setting) for how in ("loop", "fit")}
+            ways = ["ours", "loop", "fit"]
+            random.Random(turn).shuffle(ways)
+            found = {
+                how: ours(setting) if how == "ours" else independent(how, setting) for how in ways
+            }
             rows[setting].append(found)
             print(f"round {turn + 1}: {setting.describe()}: {found}", file=sys.stderr)
     table = []

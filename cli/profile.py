@@ -226,6 +226,27 @@ def _earlier(found: "tuple[Path, Profile] | None") -> "tuple[Path | None, Profil
     return found if found is not None and found[1].host == this_host() else (None, None)
 
 
+def _limits(measured: "Profile") -> list[str]:
+    """For each set of knobs under which some batch did not fit: the largest that does."""
+    smallest: dict[Setting, int] = {}
+    for failure in measured.failures:
+        if failure.kind == "out_of_memory":
+            batch = failure.setting.per_device_batch
+            alike = failure.setting.model_copy(update={"per_device_batch": 1})
+            smallest[alike] = min(batch, smallest.get(alike, batch))
+    found = []
+    for alike, batch in smallest.items():
+        fits = [
+            one.setting.per_device_batch
+            for one in measured.measurements
+            if one.setting.model_copy(update={"per_device_batch": 1}) == alike
+        ]
+        largest = f"the largest tried that fits is {max(fits)}" if fits else "nor does any tried"
+        failed = alike.model_copy(update={"per_device_batch": batch})
+        found.append(f"Out of memory: {failed.describe()} does not fit; {largest}.")
+    return found
+
+
 def _order(setting: "Setting") -> tuple[bool, str, int, int]:
     knobs = setting.knobs
     return knobs.xla, knobs.precision, setting.workers, setting.per_device_batch
@@ -259,9 +280,8 @@ def _show(measured: "Profile", path: Path) -> None:
         f"({usd(measured.profiling_usd)}). 'repeat within': where a fresh process falls, "
         "19 times in 20; 'fitted': predicted from the effects of the others."
     )
-    for failure in measured.failures:
-        if failure.kind == "out_of_memory":
-            out.print(failure.reason, markup=False)
+    for words in _limits(measured):
+        out.print(words, markup=False)
     noisy = [one for one in measured.measurements if one.noise]
     if noisy:
         causes = ", ".join(sorted({cause for one in noisy for cause in one.noise}))

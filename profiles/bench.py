@@ -14,7 +14,7 @@ from typing import Any, Self
 from ..catalog.files import InputError
 from .devices import Devices
 from .gang import Gang, Nursery, cores, last_words, local_environments, refused
-from .probe import ProbeResult, ProbeSpec
+from .probe import TRACE_SLOWS, ProbeResult, ProbeSpec
 from .records import ProcessSample, Setting
 from .steady import steady
 from .worker import EXIT_OUT_OF_MEMORY, is_own
@@ -91,7 +91,7 @@ class Bench:
     def probe(self, spec: ProbeSpec) -> ProbeResult:
         """Run one gang of probes. MemoryError where it did not fit, InputError where it failed."""
         with self.started(spec) as trial:
-            trial.gang.wait(2 * spec.stuck_s + 10 * spec.seconds, trial.told)
+            trial.gang.wait(2 * TRACE_SLOWS * spec.stuck_s + 10 * spec.seconds, trial.told)
             return trial.result()
 
     @contextmanager

@@ -162,14 +162,16 @@ def measure(
                     one = _visit(bench, setting, gathered, turn)
                     if one is None:
                         _refuse_if_hopeless(gathered)
-                        between = _between(setting, gathered)
-                        if between is not None and fit_tries < FIT_TRIES and points is None:
-                            fit_tries += 1
-                            due.insert(0, between)
-                            chosen.append(between)
+                    else:
+                        gathered.samples.setdefault(setting, []).append(one)
+                    between = _between(setting, gathered)
+                    if between is not None and fit_tries < FIT_TRIES and points is None:
+                        fit_tries += 1
+                        due.insert(0, between)
+                        chosen.append(between)
+                    if one is None:
                         continue
                     visits.append(one.wall_s)
-                    gathered.samples.setdefault(setting, []).append(one)
                     if gathered.facts is None:
                         continue
                     profile = so_far()
@@ -249,19 +251,22 @@ def _refuse_if_hopeless(gathered: _Gathered) -> None:
         raise InputError(failed[0].reason)
 
 
-def _between(failed: Setting, gathered: _Gathered) -> Setting | None:
-    """A batch between the largest that fits and this one, which does not; None where they are near."""
-    failure = gathered.failures[failed]
-    fits = [
-        one.per_device_batch
-        for one in gathered.samples
-        if one.knobs == failed.knobs and one.devices_per_node == failed.devices_per_node
+def _between(setting: Setting, gathered: _Gathered) -> Setting | None:
+    """Half-way from the largest batch that fits to the smallest that does not; None if near enough."""
+
+    def alike(other: Setting) -> bool:
+        return other.model_copy(update={"per_device_batch": setting.per_device_batch}) == setting
+
+    low = max((one.per_device_batch for one in gathered.samples if alike(one)), default=0)
+    too_large = [
+        one.setting.per_device_batch
+        for one in gathered.failures.values()
+        if one.kind == "out_of_memory" and alike(one.setting)
     ]
-    low, high = max(fits, default=0), failed.per_device_batch
-    middle = (low + high) // 2
-    if failure.kind != "out_of_memory" or low >= high or middle < 1.2 * low or middle == 0:
+    middle = (low + min(too_large, default=0)) // 2
+    if middle < 1.1 * low or middle == 0:
         return None
-    return failed.model_copy(update={"per_device_batch": middle})
+    return setting.model_copy(update={"per_device_batch": middle})
 
 
 def _visit(bench: Bench, setting: Setting, gathered: _Gathered, turn: int) -> ProcessSample | None:

@@ -33,6 +33,8 @@ LEAK_SECONDS = 2.0  # of steps, to tell a leak from buffers that fill
 LEAK_SHARE = 0.1  # of this machine's memory that the whole training would fill
 CERTAIN_LEAK_SHARE = 0.5  # even where no line of the user's own shows the growth
 STRAIGHT = 0.95  # correlation with time of memory that leaks
+SHUFFLE_BUFFER = 256  # samples: filling a larger one takes time and changes no steady step
+TRACE_SLOWS = 4.0  # times that following every allocation makes a step longer
 LOOK_S = 0.1  # at resident memory
 TURN_S = 0.25  # of steps, before the other gang has its turn
 TURN_STEPS = 8  # at least
@@ -98,7 +100,8 @@ def probe(spec: ProbeSpec, result: Path) -> None:
     """Train for spec.seconds after the first step; the chief writes result."""
     import psutil
 
-    end_if_stuck(spec.stuck_s)
+    stuck_s = spec.stuck_s * (TRACE_SLOWS if spec.trace else 1.0)
+    end_if_stuck(stuck_s)
     from .training import Trainer, check_batches, use_devices, use_threads
 
     use_threads(spec.cores)
@@ -111,6 +114,7 @@ def probe(spec: ProbeSpec, result: Path) -> None:
         spec.setting.knobs,
         spec.setting.per_device_batch,
         folder=Path(spec.folder) if spec.folder else None,
+        shuffle_buffer=SHUFFLE_BUFFER,
     )
     check_batches(trainer)
     me = psutil.Process()
@@ -141,7 +145,7 @@ def probe(spec: ProbeSpec, result: Path) -> None:
         if time.monotonic() - looked > LOOK_S:
             looked = time.monotonic()
             resident.append(float(me.memory_info().rss))
-            end_if_stuck(spec.stuck_s)
+            end_if_stuck(stuck_s)
     if turns is not None:
         turns.leave()
     wall_s, cpu_s = time.monotonic() - start, time.process_time() - cpu_start

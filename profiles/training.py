@@ -90,6 +90,7 @@ class Trainer:
         *,
         folder: Path | None = None,
         seed: int = 0,
+        shuffle_buffer: int = SHUFFLE_BUFFER,
     ) -> None:
         keras.utils.set_random_seed(seed)
         keras.mixed_precision.set_global_policy(knobs.precision)
@@ -101,7 +102,7 @@ class Trainer:
         self.per_device_batch = per_device_batch
         self.replicas: int = self.strategy.num_replicas_in_sync
         self.global_batch = per_device_batch * self.replicas
-        self._seed = seed
+        self._seed, self._shuffle_buffer = seed, shuffle_buffer
         self._xla = knobs.xla
         self._train_step = self._make_step()
 
@@ -124,6 +125,7 @@ class Trainer:
                 replicas=self.replicas,
                 first_step=first_step,
                 seed=self._seed,
+                shuffle_buffer=self._shuffle_buffer,
             )
             return found.take(1).cache().repeat() if repeated else found
 
@@ -272,6 +274,7 @@ def worker_batches(
     replicas: int,
     first_step: int,
     seed: int,
+    shuffle_buffer: int = SHUFFLE_BUFFER,
 ) -> tf.data.Dataset:
     """Per-replica batches of one worker, without end, from first_step on.
 
@@ -282,7 +285,7 @@ def worker_batches(
     if isinstance(data, models.ArrayData):
         return _array_batches(data, per_device_batch, rank, local, replicas, first_step, seed)
     # Sample i goes to worker i mod workers: the union of the workers' batches is the global batch.
-    shuffled = data.train.shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True).repeat()
+    shuffled = data.train.shuffle(shuffle_buffer, seed=seed, reshuffle_each_iteration=True).repeat()
     mine = shuffled.shard(workers, rank).skip(first_step * per_device_batch * local)
     return mine.batch(per_device_batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from isocost.catalog import Catalog, Offer, load
 from isocost.catalog.files import InputError, seconds
 from isocost.profiles import store
+from isocost.profiles.compare import FEWEST_PAIRS, compare
+from isocost.profiles.compare import interval as ratio_interval
 from isocost.profiles.effects import predict as predict_settings
 from isocost.profiles.effects import v_optimal
 from isocost.profiles.gang import Gang, free_ports, tf_config
 from isocost.profiles.grid import design, grid
-from isocost.profiles.measure import measure
+from isocost.profiles.measure import Progress, measure
 from isocost.profiles.public import built_in_facts, efficiencies, measurements
 from isocost.profiles.records import Knobs, ProcessSample, Profile, Setting
 from isocost.profiles.steady import between_spread, estimate, steady
@@ -30,6 +32,7 @@ from isocost.profiles.throughput import (
     interval,
     pool,
 )
+from isocost.profiles.words import parse_setting
 from isocost.profiles.workload import Workload, read_workload
 
 from .conftest import EXAMPLE
@@ -64,8 +67,8 @@ def generated(samples):
 def raising():
     def samples():
         for i in range(10**9):
-            if i == 20000:
-                raise ValueError("sample 20000 is broken")  # line 32
+            if i == 500:
+                raise ValueError("sample 500 is broken")  # line 32
             yield np.ones(4, "float32"), np.ones(1, "float32")
     return generated(samples)
 
@@ -73,7 +76,7 @@ def hanging():
     import time
     def samples():
         for i in range(10**9):
-            if i == 20000:
+            if i == 500:
                 time.sleep(3600)  # line 41
             yield np.ones(4, "float32"), np.ones(1, "float32")
     return generated(samples)
@@ -85,6 +88,29 @@ def leaking():
             kept.append(np.ones(1_000))  # line 49
             yield np.ones(4, "float32"), np.ones(1, "float32")
     return generated(samples)
+
+class Hungry(keras.layers.Layer):
+    def call(self, x):  # 31 samples ask for more than all the memory, and use none of it
+        import psutil
+        shape = (tf.shape(x)[0], psutil.virtual_memory().total // 4 // 30)
+        vast = tf.raw_ops.Empty(shape=shape, dtype=tf.float32)
+        return x + tf.where(tf.math.is_finite(vast[:, :1]), 0.0, 0.0)
+
+def hungry():
+    model = keras.Sequential([keras.Input((4,)), Hungry(), keras.layers.Dense(1)])
+    model.compile(optimizer="sgd", loss="mse")
+    return model, make()[1]
+
+class Sleepy(keras.layers.Layer):
+    def call(self, x):
+        import time
+        with tf.control_dependencies([tf.py_function(lambda: time.sleep(0.02), [], [])]):
+            return tf.identity(x)
+
+def sleepy():
+    model = keras.Sequential([keras.Input((4,)), Sleepy(), keras.layers.Dense(1)])
+    model.compile(optimizer="sgd", loss="mse")
+    return model, make()[1]
 
 class Picky(keras.layers.Layer):
     def call(self, x):
@@ -400,7 +426,7 @@ def test_measuring_the_user_s_own_model(tmp_path: Path) -> None:
         ("short", r"own_model.py line 16 \(short\) has fewer samples than one batch"),
         ("missing", "has no function missing"),
         ("nan", r"not a number at step 2; .* own_model.py line 20 \(nan\)"),
-        ("raising", r"own_model.py line 32 \(samples\) raised .*sample 20000 is broken"),
+        ("raising", r"own_model.py line 32 \(samples\) raised .*sample 500 is broken"),
         ("hanging", r"hangs in own_model.py line 41 \(samples\)"),
         ("leaking", r"own_model.py line 49 keeps .* MB of memory with every step"),
     ],
@@ -432,27 +458,106 @@ def test_one_setting_at_fault_leaves_the_others_and_a_second_call_goes_on(tmp_pa
     ]
     kept: list[Profile] = []
 
-    def profiled(max_seconds: float, known: Profile | None) -> Profile:
+    def profiled(known: Profile | None, interrupted_after: int = 99) -> Profile:
+        def stop(progress: Progress) -> None:
+            if progress.done == interrupted_after:
+                raise KeyboardInterrupt
+
         return measure(
             workload,
             folder=tmp_path,
-            max_seconds=max_seconds,
+            max_seconds=600,
             settings=settings,
             half_width=1.0,
             known=known,
             step_seconds=0.3,
             keep=kept.append,
+            progress=stop,
         )
 
-    found = profiled(1, None)
+    found = profiled(None, interrupted_after=3)
     assert [one.setting.per_device_batch for one in found.failures] == [16]
     assert "own_model.py line" in found.failures[0].reason
     assert {one.setting.per_device_batch for one in found.measurements} == {8, 32}
-    assert [len(one.measurements) for one in kept] == [1, 2]
-    again = profiled(60, found)
+    assert [len(one.measurements) for one in kept] == [1, 2, 2]
+    again = profiled(found)
     assert [len(one.processes) for one in again.measurements] == [2, 2]
     assert again.measurements[0].processes[0] == found.measurements[0].processes[0]
-    assert profiled(60, again).measurements == again.measurements  # nothing is left to do
+    assert profiled(again).measurements == again.measurements  # nothing is left to do
+
+
+@pytest.mark.slow
+def test_the_largest_batch_that_fits_is_looked_for(tmp_path: Path) -> None:
+    workload = read_workload(own_workload(tmp_path, "hungry"))
+    small = grid(workload)[0]
+    large = small.model_copy(update={"per_device_batch": 64})
+    found = measure(
+        workload,
+        folder=tmp_path,
+        max_seconds=120,
+        settings=[small, large],
+        step_seconds=0.1,
+        half_width=1.0,
+    )
+    assert {one.kind for one in found.failures} == {"out_of_memory"}
+    largest = max(one.setting.per_device_batch for one in found.measurements)
+    smallest = min(one.setting.per_device_batch for one in found.failures)
+    assert largest <= 30 < smallest
+    assert smallest - largest <= 0.25 * smallest
+
+
+@pytest.mark.slow
+def test_the_faster_of_two_settings_is_told(tmp_path: Path) -> None:
+    """A step that sleeps 20 ms whatever its batch: twice the batch trains twice as fast."""
+    workload = read_workload(own_workload(tmp_path, "sleepy"))
+    small, large = (parse_setting(text, workload) for text in ("batch=8", "batch=16"))
+    found = compare(workload, small, large, folder=tmp_path, max_seconds=90, step_seconds=0.5)
+    assert found.verdict == "faster"
+    assert 1 < found.ci[0] <= found.ratio <= found.ci[1]
+    assert found.ratio == pytest.approx(2, rel=0.1)
+    with pytest.raises(InputError, match="the same"):
+        compare(workload, small, small)
+    broken = workload.model_copy(update={"model": "own_model:broken"})
+    with pytest.raises(InputError, match=r"batch 8.*own_model.py line 11 \(broken\) raised"):
+        compare(broken, small, large, folder=tmp_path)
+
+
+def test_comparisons_are_right_as_often_as_they_say() -> None:
+    """Looked at after every pair, the wrong one of two is called the faster in less than 1 of 200."""
+    rng = np.random.default_rng(5)
+    wrong = undecided = 0
+    for _ in range(1000):
+        ratios: list[float] = []
+        while len(ratios) < 20:
+            ratios.append(math.exp(rng.normal(math.log(1.1), 0.1)))
+            if len(ratios) >= FEWEST_PAIRS and ratio_interval(ratios).verdict != "undecided":
+                break
+        wrong += ratio_interval(ratios).verdict in ("slower", "equal")
+        undecided += ratio_interval(ratios).verdict == "undecided"
+    assert wrong <= 5
+    assert undecided < 150
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("btach=3", "did you mean 'batch'"),
+        ("batch", "write key=value"),
+        ("batch=0", "whole number above 0"),
+        ("xla=maybe", "expected on"),
+        ("xla=on,xla=off", "twice"),
+        ("precision=bfloat61", "did you mean 'bfloat16'"),
+    ],
+)
+def test_what_is_no_setting_is_refused(text: str, words: str, workload: Workload) -> None:
+    with pytest.raises(InputError, match=words):
+        parse_setting(text, workload)
+
+
+def test_a_setting_says_what_it_leaves_out(workload: Workload) -> None:
+    one = parse_setting("workers=2, xla=on", workload)
+    assert (one.per_device_batch, one.workers, one.knobs.xla) == (64, 2, True)
+    assert parse_setting("", workload) in grid(workload)
 
 
 def test_effects_predict_what_was_left_out() -> None:
