@@ -205,6 +205,73 @@ def compare(
         out.print("More time may decide: --max-seconds.")
 
 
+@app.command("all-reduce")
+def all_reduce(
+    workers: Annotated[
+        int, typer.Option(min=2, max=64, help="Processes on this machine that exchange.")
+    ] = 2,
+    hosts: Annotated[
+        str | None, typer.Option(help="Instead: NAME=ADDRESS,... of hosts, one worker on each.")
+    ] = None,
+    launch: Annotated[
+        str | None,
+        typer.Option(help="How to start a program on a host, {host} for its name: 'ssh {host}'."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Also write it as JSON here.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the times as JSON.")] = False,
+) -> None:
+    """Time TensorFlow's all-reduce on its own, over message sizes.
+
+    Between processes here, or between hosts that have isocost at the same path.
+
+    Example: isocost profile all-reduce --hosts a=10.0.0.1,b=10.0.0.2 --launch 'ssh {host}'
+    """
+    from ..catalog.files import InputError
+    from ..profiles.exchange import STUCK_S, measure_exchange
+    from ..reports.words import duration
+    from .output import (
+        ended_like_ctrl_c,
+        figures,
+        only_ours_on_stdout,
+        out,
+        print_json,
+        progress_bar,
+    )
+
+    named_hosts = {f"worker {number + 1}": "127.0.0.1" for number in range(workers)}
+    if hosts is not None:
+        pairs = [part.partition("=") for part in hosts.split(",")]
+        if not all(name and equals and address for name, equals, address in pairs):
+            raise InputError(f"hosts '{hosts}': expected NAME=ADDRESS,NAME=ADDRESS")
+        named_hosts = {name: address for name, _, address in pairs}
+    with only_ours_on_stdout(), ended_like_ctrl_c(), progress_bar() as bar:
+        task = bar.add_task("exchanging", total=STUCK_S, note="")
+        found = measure_exchange(
+            named_hosts,
+            launch=launch,
+            progress=lambda spent: bar.update(task, completed=round(spent)),
+        )
+    if output is not None:
+        found.write(output)
+    if as_json:
+        print_json(found)
+        return
+    table = figures(
+        f"All-reduce between {', '.join(found.hosts)}", "message", "time", "rate", words=0
+    )
+    for point in found.points:
+        rate = point.message_bytes / point.seconds / 1e6
+        size = f"{point.message_bytes / 1e3:,.0f} kB"
+        table.add_row(size, duration(point.seconds), f"{rate:,.0f} MB/s")
+    out.print(table)
+    out.print(
+        f"Latency {duration(found.latency_s)}, {found.bandwidth_bytes_s / 1e6:,.0f} MB/s on the link "
+        "(2(n-1)/n of the message crosses it)."
+    )
+
+
 def _strategy(name: str | None) -> "Strategy | None":
     from typing import get_args
 

@@ -143,23 +143,7 @@ class Trainer:
 
     def exchange(self, message_bytes: float) -> Callable[[], float]:
         """Times one all-reduce of so many bytes."""
-        strategy, count = self.strategy, max(1, int(message_bytes) // 4)
-
-        def summed() -> tf.Tensor:
-            context = tf.distribute.get_replica_context()
-            total = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.ones([count]))
-            return total[0]
-
-        @tf.function
-        def once() -> tf.Tensor:
-            return strategy.run(summed)
-
-        def timed() -> float:
-            start = time.perf_counter()
-            strategy.experimental_local_results(once())[0].numpy()
-            return time.perf_counter() - start
-
-        return timed
+        return timed_all_reduce(self.strategy, message_bytes)
 
     def _make_step(self) -> Any:
         model, strategy = self.model, self.strategy
@@ -247,6 +231,27 @@ class Trainer:
         if isinstance(self.data, models.ArrayData):
             return tf.constant(self.data.y[0])
         return next(iter(self.data.train))[1]
+
+
+def timed_all_reduce(strategy: tf.distribute.Strategy, message_bytes: float) -> Callable[[], float]:
+    """Times one all-reduce of so many bytes, over all replicas of the strategy."""
+    count = max(1, int(message_bytes) // 4)
+
+    def summed() -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        total = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.ones([count]))
+        return total[0]
+
+    @tf.function
+    def once() -> tf.Tensor:
+        return strategy.run(summed)
+
+    def timed() -> float:
+        start = time.perf_counter()
+        strategy.experimental_local_results(once())[0].numpy()
+        return time.perf_counter() - start
+
+    return timed
 
 
 class Steps:

@@ -18,6 +18,8 @@ from isocost.profiles.compare import FEWEST_PAIRS, compare
 from isocost.profiles.compare import interval as ratio_interval
 from isocost.profiles.effects import predict as predict_settings
 from isocost.profiles.effects import v_optimal
+from isocost.profiles.exchange import Point, measure_exchange
+from isocost.profiles.exchange import fit as fit_exchange
 from isocost.profiles.gang import Gang, free_ports, tf_config
 from isocost.profiles.grid import design, grid
 from isocost.profiles.measure import Progress, measure
@@ -558,6 +560,34 @@ def test_a_setting_says_what_it_leaves_out(workload: Workload) -> None:
     one = parse_setting("workers=2, xla=on", workload)
     assert (one.per_device_batch, one.workers, one.knobs.xla) == (64, 2, True)
     assert parse_setting("", workload) in grid(workload)
+
+
+@pytest.mark.slow
+def test_larger_messages_take_longer_to_exchange() -> None:
+    hosts = {"a": "127.0.0.1", "b": "127.0.0.1"}
+    found = measure_exchange(hosts, sizes=(4e3, 16e6))
+    small, large = (point.seconds for point in found.points)
+    assert 0 < small < large
+    assert found.bandwidth_bytes_s > 1e6
+    with pytest.raises(InputError, match="failed on a"):
+        measure_exchange(hosts, launch="false {host}")
+    with pytest.raises(InputError, match="takes two"):
+        measure_exchange({"a": "127.0.0.1"})
+
+
+@given(st.floats(1e-5, 1e-1), st.floats(1e6, 1e11), st.integers(2, 64))
+def test_the_line_through_exact_exchanges_is_found(
+    latency: float, bandwidth: float, workers: int
+) -> None:
+    points = [
+        Point(message_bytes=size, seconds=seconds, quartiles=(seconds, seconds))
+        for size in (4e3, 1e6, 64e6)
+        for seconds in [latency + 2 * (workers - 1) / workers * size / bandwidth]
+    ]
+    found = fit_exchange(points, workers)
+    for point in points:
+        moved = 2 * (workers - 1) / workers * point.message_bytes
+        assert found[0] + moved / found[1] == pytest.approx(point.seconds, rel=1e-6)
 
 
 def test_effects_predict_what_was_left_out() -> None:
