@@ -258,9 +258,8 @@ def all_reduce(
     if as_json:
         print_json(found)
         return
-    table = figures(
-        f"All-reduce between {', '.join(found.hosts)}", "message", "time", "rate", words=0
-    )
+    out.print(f"All-reduce between {', '.join(found.hosts)}:", markup=False)
+    table = figures(None, "message", "time", "rate", words=0)
     for point in found.points:
         rate = point.message_bytes / point.seconds / 1e6
         size = f"{point.message_bytes / 1e3:,.0f} kB"
