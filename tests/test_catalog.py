@@ -13,9 +13,13 @@ from hypothesis import strategies as st
 
 from isocost import catalog
 from isocost.catalog import ProviderFacts, Purchase, load, this_machine
+from isocost.catalog.importing import read_offers
 from isocost.catalog.local import usable_cpus, usable_memory_bytes
 from isocost.catalog.store import BUILT_IN, OFFER_KEY, words_compared
 
+from .conftest import ROOT
+
+SNAPSHOT = ROOT.parent / "shared" / "data" / "catalog" / "offers.csv.gz"
 CATALOG = load()
 OFFERS = CATALOG.offers
 PRICES = ("on_demand_usd_h", "spot_usd_h")
@@ -115,6 +119,25 @@ def test_the_large_clouds_gpu_clouds_and_all_kinds_are_there() -> None:
         "provider"
     ].unique().to_list() == ["alibaba"]
     assert OFFERS.height > 900
+
+
+# Sold, and not built in: what their type consists of was read only in a CC BY-SA table, the
+# provider retired them, or they have a spot price alone.
+NOT_BUILT_IN = {
+    *(("alibaba", "A100-40GB", count) for count in (1, 4, 8)),
+    *(("azure", name, 8) for name in ("H200", "MI300X")),
+    *(("aws", "V100-16GB", count) for count in (1, 4, 8)),
+    *(("verda", "B200", count) for count in (2, 4, 8)),
+    ("verda", "B300", 2),
+    ("verda", "RTX-PRO-6000", 8),
+}
+
+
+@pytest.mark.skipif(not SNAPSHOT.exists(), reason=f"{SNAPSHOT} is not there")
+def test_every_accelerator_and_count_a_provider_sells_is_built_in() -> None:
+    key = ("provider", "accelerator", "accelerator_count")
+    sold = set(read_offers(SNAPSHOT, CATALOG).offers.select(key).iter_rows())
+    assert sold - set(OFFERS.select(key).iter_rows()) == NOT_BUILT_IN
 
 
 def test_every_offered_accelerator_is_on_the_sheet_and_each_there_has_a_rate() -> None:
