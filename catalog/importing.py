@@ -17,7 +17,7 @@ import polars as pl
 
 from .files import InputError, did_you_mean
 from .names import accelerator_name
-from .skypilot import is_skypilot, ours_from_skypilot
+from .skypilot import TYPE, is_skypilot, ours_from_skypilot
 from .store import BUILT_IN, OFFER_COLUMNS, OFFER_KEY, Catalog
 
 OTHER_COLUMN_NAMES = {"ondemand_usd_h": "on_demand_usd_h"}
@@ -46,16 +46,20 @@ class Refusal:
 class Imported:
     """What came of one file: offers with the columns of OFFER_COLUMNS, and what was not taken.
 
-    rows: data rows read; offers + refused = rows, but for rows of one type that a file lists zone by
-    zone (merged). doubts: kept, though their price is unusual.
+    rows: data rows read; offers + refused = rows, unless several rows make one offer. doubts: kept,
+    though their price is unusual.
     """
 
     offers: pl.DataFrame
     rows: int
-    merged: int
     refused: tuple[Refusal, ...]
     doubts: tuple[Refusal, ...]
-    completed: int  # rows whose vCPUs and memory were taken from the same type elsewhere
+    completed: int  # offers whose vCPUs and memory were taken from the same type elsewhere
+
+    @property
+    def merged(self) -> int:
+        """Rows that went into the offer of another: zones of its region, the GPUs of its host."""
+        return max(0, self.rows - self.offers.height - len(self.refused))
 
 
 def read_offers(
@@ -75,10 +79,14 @@ def read_offers(
     if is_skypilot(header):
         dated = as_of or datetime.fromtimestamp(path.stat().st_mtime, UTC).date()
         seller = provider or _seller(path, catalog)
-        table = ours_from_skypilot(_frame(header, lines, rows), seller, dated, path.name)
+        types = catalog.offers.filter(
+            pl.col("provider") == seller, pl.col("accelerator") != "CPU"
+        ).select(TYPE)
+        listed = _frame(header, lines, rows)
+        table = ours_from_skypilot(listed, seller, dated, path.name, types)
     else:
         header = [OTHER_COLUMN_NAMES.get(name, name) for name in header]
-        _check_header(path, header)
+        _check_header(path, header if as_of is None else [*header, "price_date"])
         table = _frame(header, lines, rows)
         if as_of is not None:
             table = table.with_columns(price_date=pl.lit(str(as_of)))
@@ -132,7 +140,6 @@ def judge(
     return Imported(
         offers=offers.select(pl.col(name).cast(kind) for name, kind in OFFER_COLUMNS.items()),
         rows=rows,
-        merged=int(table["merged"].sum()) if "merged" in table.columns else 0,
         refused=tuple(sorted((*refused, *repeated, *impossible), key=lambda one: one.line)),
         doubts=doubts,
         completed=completed,
@@ -312,7 +319,20 @@ def _first_reason(
 ) -> pl.Series:
     """For each row the first thing that is wrong with it, None where nothing is."""
     given = {name: texts[name] for name in (*NUMBERS, "price_date", "spot_date")}
-    table = typed.with_columns(series.alias(f"{name} given") for name, series in given.items())
+    devices = (
+        catalog.offers.filter(pl.col("accelerator") != "CPU")
+        .unique(["provider", "instance_type"], maintain_order=True)
+        .select(
+            "provider",
+            "instance_type",
+            pl.concat_str("accelerator_count", "accelerator", separator=" x ").alias(
+                "devices known"
+            ),
+        )
+    )
+    table = typed.with_columns(
+        series.alias(f"{name} given") for name, series in given.items()
+    ).join(devices, on=["provider", "instance_type"], how="left", maintain_order="left")
 
     def when(condition: pl.Expr, *words: pl.Expr | str) -> pl.Expr:
         parts = [pl.lit(word) if isinstance(word, str) else word.cast(pl.String) for word in words]
@@ -331,7 +351,7 @@ def _first_reason(
         return found
 
     market = pl.all_horizontal(pl.col(name).is_null() for name in MARKET)
-    devices = pl.col("accelerator_count")
+    count = pl.col("accelerator_count")
     checks = [
         *(
             when(pl.col(name).is_null(), f"{name} is empty")
@@ -341,9 +361,15 @@ def _first_reason(
             pl.col("accelerator").is_in(list(unknown)),
             pl.col("accelerator").replace_strict(dict(unknown), default=None),
         ),
+        when(
+            (pl.col("accelerator") == "CPU") & pl.col("devices known").is_not_null(),
+            "names no accelerator, though its type has ",
+            pl.col("devices known"),
+            ": the price may be of the host alone",
+        ),
         *number("accelerator_count", needed=True),
         when(
-            devices != devices.round(),
+            count != count.round(),
             "accelerator_count is ",
             pl.col("accelerator_count given"),
             "; a share of a device is no offer to train on",

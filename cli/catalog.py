@@ -184,14 +184,18 @@ def _show_import(found: "Imported", show: int) -> None:
         out.print(f"line {one.line}: {one.offer}: {one.reason}", soft_wrap=True, markup=False)
     if len(listed) < len(found.refused):
         out.print(f"... and {len(found.refused) - len(listed):,} more; --show 0 prints all.")
-    merged = f", {found.merged:,} merged into the row of their region" if found.merged else ""
+    merged = (
+        f", {found.merged:,} merged into others (zones of a region, GPUs of a host)"
+        if found.merged
+        else ""
+    )
     sizes = (
         f" {found.completed:,} took vCPUs and memory from the same type elsewhere."
         if found.completed
         else ""
     )
     out.print(
-        f"{found.rows:,} rows read: {found.offers.height:,} offers kept{merged}, "
+        f"{found.rows:,} rows read: {found.offers.height:,} kept as offers{merged}, "
         f"{len(found.refused):,} refused.{sizes}",
         soft_wrap=True,
     )

@@ -234,6 +234,43 @@ def test_skypilots_tpu_slices_are_counted_in_chips(tmp_path: Path) -> None:
     )
 
 
+GCP = """\
+InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,GpuInfo,Price,SpotPrice,Region,AvailabilityZone
+g2-standard-4,,,4.0,16.0,,0.15,0.05,us-central1,us-central1-a
+g2-standard-4,,,4.0,16.0,,0.15,0.05,us-central1,us-central1-b
+g2-standard-4,,,4.0,16.0,,0.16,0.06,us-east4,us-east4-a
+n1-standard-8,,,8.0,30.0,,0.38,0.08,us-central1,us-central1-a
+,L4,1.0,,,,0.56,0.2,us-central1,us-central1-a
+,T4,1.0,,,,0.35,0.11,us-central1,us-central1-a
+,T4,2.0,,,,0.7,0.22,us-central1,us-central1-a
+"""
+
+
+def test_skypilots_hosts_and_gpus_of_google_are_put_together(tmp_path: Path) -> None:
+    path = tmp_path / "vms.csv"
+    path.write_text(GCP)
+    found = read_offers(path, CATALOG, provider="gcp", as_of=date(2026, 11, 1))
+    rows = {row["instance_type"]: row for row in found.offers.iter_rows(named=True)}
+    assert set(rows) == {"g2-standard-4", "n1-standard-8", "n1-standard-8+t4x1"}
+    assert rows["g2-standard-4"]["on_demand_usd_h"] == pytest.approx(0.15 + 0.56)
+    assert rows["g2-standard-4"]["spot_usd_h"] == pytest.approx(0.05 + 0.2)
+    assert rows["n1-standard-8+t4x1"]["on_demand_usd_h"] == pytest.approx(0.38 + 0.35)
+    assert rows["n1-standard-8+t4x1"]["accelerator"] == "T4"
+    assert rows["n1-standard-8"]["accelerator"] == "CPU"
+    assert [(one.line, one.reason) for one in found.refused] == [
+        (4, "names no accelerator, though its type has 1 x L4: the price may be of the host alone")
+    ]
+
+
+def test_dates_may_be_given_for_a_list_that_has_none(tmp_path: Path) -> None:
+    path = table(tmp_path, GOOD)
+    path.write_text(path.read_text().replace("price_date", "note"))
+    found = read_offers(path, CATALOG, as_of=date(2026, 11, 1))
+    assert found.offers["price_date"].to_list() == [date(2026, 11, 1)]
+    with pytest.raises(ValueError, match="no column 'price_date'"):
+        read_offers(path, CATALOG)
+
+
 def test_a_skypilot_list_of_nobody_asks_for_the_provider(tmp_path: Path) -> None:
     path = tmp_path / "vms.csv"
     path.write_text(SKYPILOT)
@@ -299,7 +336,7 @@ def test_the_command_says_what_it_took_and_plans_with_it(isocost: Command, tmp_p
     done = isocost("catalog", "import", path)
     assert done.returncode == 0, done.stderr
     assert "line 3: aws us-east-1 g9.xlarge: the accelerator 'T44' is not known" in done.stdout
-    assert "2 rows read: 1 offers kept, 1 refused" in done.stdout
+    assert "2 rows read: 1 kept as offers, 1 refused" in done.stdout
     shown = isocost("catalog", "show", "--catalog", "imported", "provider = 'aws'", "--json")
     rows = document(shown.stdout)["offers"]
     assert isinstance(rows, list)
