@@ -121,9 +121,7 @@ def _limits(wishes: Constraints, catalog: Catalog, found: Candidates) -> list[Li
         )
     for index, quota in enumerate(wishes.quotas):
         use = quota_use(quota, catalog, found)
-        limits.append(
-            Limit(f"quotas.{index}", f"quota of {quota.words()}", quota.unit, quota.most, use)
-        )
+        limits.append(Limit(f"quotas.{index}", "quota", quota.words(), quota.most, use))
     return limits
 
 
@@ -219,7 +217,7 @@ def constraint_words(one: Constraint, wishes: Constraints) -> str:
     if isinstance(one, Limit):
         amount = f"{one.limit:g} {one.unit}"
         if one.key.startswith("quotas"):
-            return f"{one.what}: at most {one.limit:g}"
+            return f"quota of {one.limit:g} {one.unit}"
         sure = f", {wishes.deadline_probability:.0%} sure" if one.unit == "s" else ""
         return f"{one.what} of {amount}{sure}"
     if one.key in ("spot", "reserved"):
@@ -353,7 +351,8 @@ def _raised(one: Limit, use: float) -> tuple[str, object, str]:
             float(text),
             f"{article} {one.what} of {text} {one.unit} instead of {one.limit:g} {one.unit}",
         )
-    return one.key, math.ceil(use), f"a {one.what} of {math.ceil(use)} instead of {one.limit:g}"
+    value = math.ceil(use)
+    return one.key, value, f"a quota of {value} {one.unit} instead of {one.limit:g}"
 
 
 def up_to_cents(dollars: float) -> str:

@@ -267,7 +267,7 @@ def _worths(cost: Floats, time_s: Floats, hour_usd: float | None) -> tuple[Float
 
 
 def _exits(parts: Parts, v: Floats, permitted: Truths | None) -> _Exits:
-    rows = slice(None) if permitted is None else np.flatnonzero(permitted)
+    rows = slice(None) if permitted is None else permitted
     fixed_usd, fixed_s = parts.fixed_usd[rows], parts.fixed_s[rows]
     work_usd, work_s = parts.work_usd[rows], parts.work_s[rows]
     rest, more = 1 - DONE, 1 - DONE + GROWTH
@@ -279,6 +279,20 @@ def _exits(parts: Parts, v: Floats, permitted: Truths | None) -> _Exits:
     )
 
 
+def _with(rows: NDArray[np.intp], others: list[int], count: int) -> NDArray[np.intp]:
+    """Rows and others of so many, each once, ascending."""
+    chosen = np.zeros(count, bool)
+    chosen[rows] = True
+    chosen[others] = True
+    return np.flatnonzero(chosen)
+
+
+def _sample(v: Floats) -> list[float]:
+    """Some of the v, from the middle outwards: what is good in both beats most others at once."""
+    places = np.linspace(0, len(v) - 1, min(len(v), 13)).astype(int)
+    return [float(x) for x in v[places[np.argsort(abs(places - len(v) / 2), kind="stable")]]]
+
+
 def _hindsight(parts: Parts, v: Floats, exits: _Exits) -> dict[str, Floats]:
     """The least cost in each scenario for each v and group, had one known of it from the start.
 
@@ -286,25 +300,24 @@ def _hindsight(parts: Parts, v: Floats, exits: _Exits) -> dict[str, Floats]:
     as both halves cost at least half of the best, that can only pay in the group that holds the
     best undisturbed candidate of all, so only that one is looked at.
     """
-    fixed_usd, fixed_s = parts.fixed_usd, parts.fixed_s
-    work_usd, work_s = parts.work_usd, parts.work_s
-    cost, time_s = fixed_usd + work_usd, fixed_s + work_s
-    sunk_usd, sunk_s = fixed_usd + DONE * work_usd, fixed_s + DONE * work_s
 
-    def least(usd: Floats, seconds: Floats, rows: Truths | None = None) -> Floats:
-        if rows is not None:
-            usd, seconds = usd[rows], seconds[rows]
+    def least(rows: Truths | slice, done: float) -> Floats:
+        """The least of fixed + done work for each v, among some rows."""
+        usd = parts.fixed_usd[rows] + done * parts.work_usd[rows]
+        seconds = parts.fixed_s[rows] + done * parts.work_s[rows]
         return _value(_outside(usd, seconds, None, 1, v), v)[:, 0]
 
+    everybody = slice(None)
+    half_time = DONE * (parts.fixed_s + parts.work_s)
     grown = np.minimum(
-        least(cost + GROWTH * work_usd, time_s + GROWTH * work_s),
-        least(sunk_usd, sunk_s) + _value(exits.grown, v)[:, 0],
+        least(everybody, 1 + GROWTH), least(everybody, DONE) + _value(exits.grown, v)[:, 0]
     )
-    rise_usd = (1 - DONE) * (RISE - 1) * work_usd
     found = {
         "grow": grown[:, None],
-        "cancel": least(parts.cancelled_usd, DONE * time_s)[:, None],
+        "cancel": _value(_outside(parts.cancelled_usd, half_time, None, 1, v), v),
     }
+    cost, time_s = parts.fixed_usd + parts.work_usd, parts.fixed_s + parts.work_s
+    raised = DONE + (1 - DONE) * RISE
     for name, group, out_of, spared in (
         ("lose_zone", parts.place, exits.elsewhere, parts.other_zone),
         ("leave", parts.provider, exits.abroad, None),
@@ -313,12 +326,14 @@ def _hindsight(parts: Parts, v: Floats, exits: _Exits) -> dict[str, Floats]:
         undisturbed = _outside(cost, time_s, group, int(group.max()) + 1, v)
         value, out = _value(undisturbed, v), _value(out_of, v)
         if spared is not None and spared.any():
-            value = np.minimum(value, least(cost, time_s, spared)[:, None])
+            value = np.minimum(value, least(spared, 1.0)[:, None])
         for struck in np.unique(undisturbed.best).tolist():
             at, inside = undisturbed.best == struck, group == struck
-            own = least(sunk_usd, sunk_s, inside)[at] + out[at, struck]
+            own = least(inside, DONE)[at] + out[at, struck]
             if name == "price":
-                own = np.minimum(own, least(cost + rise_usd, time_s, inside)[at])
+                stays_usd = parts.fixed_usd[inside] + raised * parts.work_usd[inside]
+                stays = _outside(stays_usd, time_s[inside], None, 1, v)
+                own = np.minimum(own, _value(stays, v)[at, 0])
             value[at, struck] = np.minimum(value[at, struck], own)
         found[name] = value
     return found
@@ -364,9 +379,7 @@ def _matter(usd: Floats, seconds: Floats, group: Groups | None, v: Floats) -> ND
     """
     rows = np.arange(len(usd))
     kept: list[int] = []
-    sample = np.linspace(0, len(v) - 1, min(len(v), 13)).astype(int)
-    # From the middle outwards: a row that is good in both beats most others at once.
-    for worth in v[sample[np.argsort(abs(sample - len(v) / 2), kind="stable")]].tolist():
+    for worth in _sample(v):
         if not len(rows):
             break
         value = usd[rows] + worth * seconds[rows]
@@ -382,4 +395,4 @@ def _matter(usd: Floats, seconds: Floats, group: Groups | None, v: Floats) -> ND
             kept.append(second)
             corner_usd, corner_s = max(corner_usd, usd[second]), max(corner_s, seconds[second])
         rows = rows[(usd[rows] < corner_usd) | (seconds[rows] < corner_s)]
-    return np.union1d(rows, np.array(kept, np.intp)).astype(np.intp)
+    return _with(rows, kept, len(usd))

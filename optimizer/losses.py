@@ -24,7 +24,9 @@ class LossColumns:
 
     P is the p90 wall time to target, C the mean cost, F the flexibility score; all lower is
     better. front: the Pareto set of (P, C, F) over all candidates, before any constraint or
-    filter. ranges: nadir - ideal of P in seconds and of C in USD, 0 where the set is constant.
+    filter. Where all of the set have the same P (C), as where one candidate is best in everything,
+    the nadir is twice the ideal: then P^ (C^) is the share by which it is exceeded; of an ideal of
+    0 it is the value itself, in seconds (USD). ranges: nadir - ideal of P in seconds, of C in USD.
     """
 
     performance: Floats
@@ -48,7 +50,7 @@ def losses(
     weights: Weights,
     objective: Objective = "weighted",
 ) -> LossColumns:
-    """Normalise over the Pareto set and weigh; a quantity that the set holds constant counts 0."""
+    """Normalise over the Pareto set and weigh."""
     efficient = front(np.column_stack([time_p90_s, cost_usd, flexibility]))
     performance, time_range = _between(time_p90_s, time_p90_s[efficient])
     cost, cost_range = _between(cost_usd, cost_usd[efficient])
@@ -71,6 +73,5 @@ def weigh(
 
 def _between(values: Floats, efficient: Floats) -> tuple[Floats, float]:
     ideal, nadir = float(efficient.min()), float(efficient.max())
-    if nadir <= ideal:
-        return np.zeros_like(values), 0.0
-    return (values - ideal) / (nadir - ideal), nadir - ideal
+    span = nadir - ideal if nadir > ideal else ideal if ideal > 0 else 1.0
+    return (values - ideal) / span, span

@@ -104,8 +104,6 @@ def _loss(one: Priced, rows: Rows, time_s: Floats, cost_usd: Floats) -> Floats:
     shape = (len(rows), *(1 for _ in time_s.shape[1:]))
 
     def moved(loss: Floats, value: Floats, new: Floats, span: float) -> Floats:
-        if not span:
-            return np.zeros_like(new)
         return loss[rows].reshape(shape) + (new - value[rows].reshape(shape)) / span
 
     return weigh(

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from ..catalog.files import Document, InputError, Record, Seconds, did_you_mean
 
 BUILT_IN = ("cifar10_cnn", "resnet50", "transformer")
+MOST_SAMPLES = 1e18  # so that steps are whole numbers of 64 bits
 OWN_MODEL = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 Positive = Annotated[float, Field(gt=0, le=1e30)]
@@ -193,6 +194,12 @@ class Workload(Document):
             raise ValueError(
                 f"max_global_batch {self.max_global_batch} is below the smallest per_device_batch "
                 f"{min(self.per_device_batch)}"
+            )
+        samples = self.samples_to_target(self.max_global_batch)
+        if samples > MOST_SAMPLES:
+            raise ValueError(
+                f"the job would need {samples:.3g} samples (samples_per_epoch, epochs, critical_batch), "
+                f"more than {MOST_SAMPLES:.0e}"
             )
         return self
 

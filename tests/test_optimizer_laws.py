@@ -108,15 +108,16 @@ def priced(
     flexibility = np.array(found.flexibility)
     scored = losses(one.time_p90_s, one.cost_mean_usd, flexibility, found.weights, objective)
     if scale is not None:
-        time_range, cost_range = scale.losses.ranges
-        performance = scale.losses.performance[0] + (
-            (one.time_p90_s - scale.candidates.time_p90_s[0]) / time_range if time_range else 0
-        ) * np.ones(len(one))
-        cost = scale.losses.cost[0] + (
-            (one.cost_mean_usd - scale.candidates.cost_mean_usd[0]) / cost_range
-            if cost_range
-            else 0
-        ) * np.ones(len(one))
+        performance, cost = (
+            loss[0] + (new - old[0]) / span
+            for loss, new, old, span in zip(
+                (scale.losses.performance, scale.losses.cost),
+                (one.time_p90_s, one.cost_mean_usd),
+                (scale.candidates.time_p90_s, scale.candidates.cost_mean_usd),
+                scale.losses.ranges,
+                strict=True,
+            )
+        )
         total = weigh(performance, cost, flexibility, found.weights, objective)
         scored = replace(scored, performance=performance, cost=cost, total=total)
     limits = (
@@ -167,7 +168,7 @@ def by_hand(found: Instance, objective: Objective) -> dict[int, float]:
         scaled = []
         for i in (0, 1):
             low, high = min(a[i] for a in efficient), max(a[i] for a in efficient)
-            scaled.append((point[i] - low) / (high - low) if high > low else 0.0)
+            scaled.append((point[i] - low) / (high - low if high > low else low))
         parts = (w.alpha * scaled[0], w.beta * scaled[1], w.gamma * point[2])
         together = sum(parts)
         if objective == "chebyshev":
@@ -463,6 +464,21 @@ def test_waste_is_not_flexible(workload: Workload, catalog: Catalog, local: Offe
     )
     assert beaten.sum() > 1000
     assert f[best] < np.quantile(f[beaten], 0.01)
+
+
+def test_a_candidate_that_is_best_in_everything_leaves_a_scale(
+    workload: Workload, catalog: Catalog, local: Offer
+) -> None:
+    """With this machine quickest and cheapest, what is rented instead still minds time and cost."""
+    one = price(Job(workload, Path()), catalog.with_offer(local), Weights())
+    assert len(one.losses.front) == 1
+    elsewhere = workload.model_copy(
+        update={"constraints": Constraints(forbidden_providers=("local",))}
+    )
+    chosen = optimize([Job(elsewhere, Path())], catalog, local).jobs[0].chosen
+    rented = np.flatnonzero(~one.here)
+    assert chosen.losses.performance > 0
+    assert chosen.predicted.cost_usd.mean < 3 * one.candidates.cost_mean_usd[rented].min()
 
 
 # ---- rules, and what is said where nothing is left ----
