@@ -43,7 +43,18 @@ TableName = Annotated[
     typer.Option("--table", help="Which table of the throughput file; else its first."),
 ]
 RoundS = Annotated[
-    float, typer.Option(min=1e-3, help="Length of a round, for policies that share time in rounds.")
+    float | None,
+    typer.Option(
+        min=1e-3,
+        help="Length of a round, for policies that work in rounds; else the cluster's, or 360.",
+    ),
+]
+GpuSeconds = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns of the trace with measured GPU-seconds: their mean over num_gpus is a job's "
+        "run time instead of duration_s."
+    ),
 ]
 Seed = Annotated[
     int, typer.Option(min=0, help="Of the order of accelerators, where a policy shuffles it.")
@@ -54,7 +65,7 @@ LpSolver = Annotated[
 POLICIES = (
     "fifo, fifo-skip, sjf, sjf-skip, srtf, las, las-queues; in rounds isolated, fifo-perf, "
     "max-min-fairness, max-min-fairness-perf, finish-time-fairness, makespan, max-throughput, "
-    "min-cost, min-cost-slo, and Gavel's names for these"
+    "min-cost, min-cost-slo, min-total-duration, allox, shockwave, and Gavel's names for these"
 )
 
 
@@ -64,7 +75,8 @@ def replay(
     throughputs: ThroughputFile = None,
     policy: Annotated[str, typer.Option(help=f"Scheduling policy: {POLICIES}.")] = "fifo",
     table: TableName = None,
-    round_s: RoundS = 360.0,
+    round_s: RoundS = None,
+    gpu_seconds: GpuSeconds = None,
     seed: Seed = 0,
     lp: LpSolver = "interior",
     output: Annotated[
@@ -90,7 +102,7 @@ def replay(
     from .output import ended_like_ctrl_c, err, print_json
 
     chosen = policy_named(policy, lp)
-    given = _Given.read(trace, cluster, throughputs, table, round_s, seed)
+    given = _Given.read(trace, cluster, throughputs, table, round_s, seed, gpu_seconds)
     parts: list[PartFile] = []
     try:
         with ended_like_ctrl_c(), ExitStack() as stack:
@@ -126,7 +138,8 @@ def compare(
     ],
     throughputs: ThroughputFile = None,
     table: TableName = None,
-    round_s: RoundS = 360.0,
+    round_s: RoundS = None,
+    gpu_seconds: GpuSeconds = None,
     seed: Seed = 0,
     lp: LpSolver = "interior",
     output: Annotated[
@@ -148,7 +161,7 @@ def compare(
         raise InputError(
             f"--policies is '{policies}'; expected two different ones or more, with commas between"
         )
-    given = _Given.read(trace, cluster, throughputs, table, round_s, seed)
+    given = _Given.read(trace, cluster, throughputs, table, round_s, seed, gpu_seconds)
     try:
         with ended_like_ctrl_c():
             found = [given.replay(one) for one in chosen]
@@ -180,13 +193,14 @@ class _Given:
         cluster: str,
         throughputs: Path | None,
         table: str | None,
-        round_s: float,
+        round_s: float | None,
         seed: int,
+        gpu_seconds: str | None,
     ) -> "_Given":
         from ..simulator.cluster import read_cluster
-        from ..simulator.rounds import RECOMPUTE_S, Rules
+        from ..simulator.rounds import RECOMPUTE_S, ROUND_S, Rules
         from ..simulator.speeds import Durations, read_throughputs, tasks
-        from ..simulator.trace import read_trace
+        from ..simulator.trace import measured, read_trace
 
         there = read_cluster(cluster)
         speeds: Speeds = (
@@ -194,8 +208,13 @@ class _Given:
             if throughputs is None
             else read_throughputs(throughputs, there, table)
         )
-        made = tasks(read_trace(trace), there, speeds, str(trace))
-        return cls(there, speeds, made, Rules(round_s, RECOMPUTE_S), seed)
+        jobs = read_trace(trace)
+        if gpu_seconds is not None:
+            jobs = measured(jobs, [name.strip() for name in gpu_seconds.split(",")], str(trace))
+        made = tasks(jobs, there, speeds, str(trace))
+        recompute_s = RECOMPUTE_S if there.recompute_s is None else there.recompute_s
+        rules = Rules(round_s or there.round_s or ROUND_S, recompute_s)
+        return cls(there, speeds, made, rules, seed)
 
     def replay(
         self,

@@ -12,7 +12,9 @@ The mechanism is Gavel's (Narayanan et al., OSDI 2020), so that results compare 
   round lasts from the end of the round before, so an idle gap counts as given; money and
   utilization count what was used.
 
-No start, restart or checkpoint cost, no placement: a gang runs at the speed of one node.
+Beyond Gavel, a job that did not run in the round before on that accelerator spends the cluster's
+start_s or restart_s of its round without work; 0, as by default, is Gavel. No placement: a gang runs at
+the speed of one node. A policy may also plan the rounds themselves instead of shares (Planner).
 """
 
 import math
@@ -74,6 +76,15 @@ class Share(Protocol):
 
 
 @runtime_checkable
+class Planner(Protocol):
+    """Says who runs in the next round, instead of shares."""
+
+    def plan(self, jobs: Jobs, now_s: float, round_s: float) -> Sequence[tuple[int, int]]:
+        """(job, accelerator) of those that run; never more GPUs than there are."""
+        ...
+
+
+@runtime_checkable
 class SharePolicy(Protocol):
     """A rule for rounds.
 
@@ -88,7 +99,7 @@ class SharePolicy(Protocol):
     @property
     def shuffles(self) -> bool: ...
 
-    def share(self, cluster: Cluster) -> Share:
+    def share(self, cluster: Cluster) -> "Share | Planner":
         """A fresh one, with no memory of other replays."""
         ...
 
@@ -127,7 +138,9 @@ class _Rounds:
         self._coming: Iterator[Task] = iter(trace)
         self._next = next(self._coming, None)
         self._cluster, self._policy, self._rules = cluster, policy, rules
-        self._share = policy.share(cluster)
+        share = policy.share(cluster)
+        self._planner = share if isinstance(share, Planner) else None
+        self._share = None if isinstance(share, Planner) else share
         self._order = Random(seed + SHUFFLE_STREAM)
         self._listen, self._done = listen, done
         kinds = len(cluster.accelerators)
@@ -177,7 +190,7 @@ class _Rounds:
         if not self._tasks and self._next is None:
             return
         self._maybe_recompute(now)
-        chosen, kinds = self._choose()
+        chosen, kinds = self._choose() if self._planner is None else self._planned(now)
         if self._listen:
             self._tell_changes(now, chosen, kinds)
         if not chosen:
@@ -191,9 +204,14 @@ class _Rounds:
         self.micro_tasks += len(chosen)
         job, kind = np.array(chosen), np.array(kinds)
         rate, left = self._rates[job, kind], self._left[job]
+        new = np.isnan(self._started_s[job])
+        # Who comes back, or elsewhere, reads its state before its first step; who stays goes on.
+        moved = np.where(self._ran_on[job] == kind, 0.0, self._cluster.restart_s)
+        idle_s = np.where(new, self._cluster.start_s, moved)
         # A step longer than a round makes the round longer: a job must get on.
-        steps = np.minimum(np.maximum(np.floor(rate * self._rules.round_s), 1.0), left)
-        took = steps / rate
+        whole = np.floor(rate * np.maximum(self._rules.round_s - idle_s, 0.0))
+        steps = np.minimum(np.maximum(whole, 1.0), left)
+        took = idle_s + steps / rate
         self._left[job] = left = left - steps
         finish = now + took
         booked = finish - self._ended_s
@@ -201,7 +219,6 @@ class _Rounds:
         self._given_all_s += np.bincount(kind, booked, len(self._kinds))
         self._gpu_s[job, kind] += took * np.array(self._gpus)[job]
         self._run_s[job] += took
-        new = np.isnan(self._started_s[job])
         if new.any():
             self._started_s[job[new]] = now
         ran = np.full(len(self._tasks), -1)
@@ -275,6 +292,8 @@ class _Rounds:
         self._preempted, self._ran_on = self._preempted[keep], self._ran_on[keep]
 
     def _maybe_recompute(self, now: float) -> None:
+        if self._share is None:
+            return
         since = now - self._recomputed_s
         if not self._changed or (since < self._rules.recompute_s and self._recomputed_s != 0):
             return
@@ -303,15 +322,23 @@ class _Rounds:
             usd_per_gpu_h=self._price,
         )
 
+    def _planned(self, now: float) -> tuple[list[int], list[int]]:
+        """(jobs, accelerators) of the round, as the planner says."""
+        if self._planner is None or not self._tasks:
+            return [], []
+        found = self._planner.plan(self._jobs(now), now, self._rules.round_s)
+        return [job for job, _ in found], [kind for _, kind in found]
+
     def _choose(self) -> tuple[list[int], list[int]]:
         """(jobs, accelerators) of the round. A job that has no share yet may be met and then holds
-        its room without running, as in Gavel.
+        its room without running, as in Gavel, unless the cluster lets newcomers run.
         """
         shares = self._shares
         part = self._given_s / np.where(self._given_all_s > 0, self._given_all_s, 1.0)
         priority = np.where(self._rates > 0, shares / part, 0.0)
         taken = [False] * len(self._tasks)
-        gpus, can, fills, shared = self._gpus, self._can, self._policy.fills, self._shared
+        gpus, can, fills = self._gpus, self._can, self._policy.fills
+        shared = len(self._tasks) if self._cluster.newcomers_run else self._shared
         chosen: list[int] = []
         kinds: list[int] = []
         order = list(self._kinds)

@@ -4,8 +4,8 @@ import csv
 import gzip
 import math
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -56,6 +56,24 @@ def read_trace(path: Path) -> list[Job]:
         raise InputError(f"{path} has no jobs; expected a line for each below the header")
     jobs.sort(key=lambda job: job.submit_s)
     return jobs
+
+
+def measured(jobs: Sequence[Job], columns: Sequence[str], origin: str) -> list[Job]:
+    """The jobs with the run time that was measured: mean of these columns' GPU-seconds / num_gpus.
+
+    Raises InputError, naming the line, where one has no such figure.
+    """
+    found = []
+    for job in jobs:
+        where = f"{origin} line {job.line}"
+        for name in columns:
+            if name not in job.more:
+                raise InputError(
+                    f"{where}: there is no column '{name}'{did_you_mean(name, job.more)}"
+                )
+        gpu_s = [number(job.more[name], name, where, above=0.0) for name in columns]
+        found.append(replace(job, duration_s=sum(gpu_s) / len(gpu_s) / job.num_gpus))
+    return found
 
 
 def rows(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:

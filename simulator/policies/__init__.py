@@ -8,6 +8,7 @@ from ..cluster import Cluster
 from ..replay import Done, Listen, Policy, Replay, replay
 from ..rounds import Rules, SharePolicy, replay_rounds
 from ..speeds import Speeds, Task
+from .allox import AlloX
 from .order import InOrder, by_duration, by_submission
 from .program import Solve, by_pulp, central
 from .programs import (
@@ -23,6 +24,7 @@ from .programs import (
 )
 from .ranked import Queues, Ranked, attained, remaining
 from .shares import Fifo, Isolated
+from .shockwave import Shockwave
 
 QUANTUM_S = 60.0
 TIRESIAS_LIMIT_GPU_S = 3600.0  # one hour of a GPU, then the second queue
@@ -53,6 +55,8 @@ SHARE_POLICIES: dict[str, SharePolicy] = {
         Optimal("max-sum-throughput-perf", max_sum),
         Optimal("max-sum-throughput-normalized-by-cost-perf", per_dollar),
         Optimal("max-sum-throughput-normalized-by-cost-perf-slos", per_dollar_in_time),
+        AlloX("allox"),
+        Shockwave("shockwave"),
     )
 }
 
@@ -61,6 +65,8 @@ ALSO: dict[str, str] = {
     "min-cost": "max-sum-throughput-normalized-by-cost-perf",
     "min-cost-slo": "max-sum-throughput-normalized-by-cost-perf-slos",
     "max-throughput": "max-sum-throughput-perf",
+    "max-sum-throughput": "max-sum-throughput-perf",
+    "min-total-duration": "min-total-duration-perf",
     "finish-time-fairness": "finish-time-fairness-perf",
 }
 SOLVERS: dict[str, Solve] = {"interior": central, "highs": by_pulp}

@@ -4,6 +4,7 @@ T[j, t] is rates, g gpus, P[j] = sum over t of T[j, t] there[t] / sum of there: 
 accelerator had its part in it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ from scipy.optimize import brentq
 
 from ..cluster import Cluster
 from ..rounds import Floats, Jobs, Share
-from .program import Program, Solve, central
+from .program import Program, Solve, central, centred
 from .shares import isolated
 
 
@@ -103,6 +104,7 @@ def makespan(jobs: Jobs, solve: Solve) -> Floats:
 
 
 SHORTEST_S, LONGEST_S, NEAR = 100.0, 1e6, 1.05
+INSIDE = 1e-7  # keeps a share of 0 off the boundary
 
 
 def makespan_bisected(jobs: Jobs, solve: Solve) -> Floats:
@@ -113,7 +115,8 @@ def makespan_bisected(jobs: Jobs, solve: Solve) -> Floats:
     """
     none = np.zeros(len(jobs))
     flat = np.zeros_like(jobs.rates)
-    z = solve(Program(jobs.there, jobs.gpus, jobs.rates, jobs.left, none, flat, 1.0)).z
+    best = solve(Program(jobs.there, jobs.gpus, jobs.rates, jobs.left, none, flat, 1.0))
+    z = best.z
     low, high, taken = SHORTEST_S, LONGEST_S, 0.0
     while not taken:
         most = high
@@ -124,9 +127,12 @@ def makespan_bisected(jobs: Jobs, solve: Solve) -> Floats:
             else:
                 low = middle
         low, high = most, 10 * most
-    return solve(
-        Program(jobs.there, jobs.gpus, jobs.rates, none, jobs.left / taken, flat, 0.0)
-    ).shares
+    possible = Program(jobs.there, jobs.gpus, jobs.rates, none, jobs.left / taken, flat, 0.0)
+    if solve is not central:
+        return solve(possible).shares
+    # The quickest shares, all a little shorter, meet a longer D with room to spare: an inner point.
+    inner = best.shares / math.sqrt(max(taken * z, 1.0)) + INSIDE / jobs.rates.shape[1]
+    return centred(possible, inner)
 
 
 @dataclass(frozen=True, slots=True)
