@@ -298,14 +298,14 @@ def _limits(measured: "Profile") -> list[str]:
     for failure in measured.failures:
         if failure.kind == "out_of_memory":
             batch = failure.setting.per_device_batch
-            alike = failure.setting.model_copy(update={"per_device_batch": 1})
+            alike = failure.setting.but_for_batch()
             smallest[alike] = min(batch, smallest.get(alike, batch))
     found = []
     for alike, batch in smallest.items():
         fits = [
             one.setting.per_device_batch
             for one in measured.measurements
-            if one.setting.model_copy(update={"per_device_batch": 1}) == alike
+            if one.setting.but_for_batch() == alike
         ]
         largest = f"the largest tried that fits is {max(fits)}" if fits else "nor does any tried"
         failed = alike.model_copy(update={"per_device_batch": batch})
@@ -348,6 +348,8 @@ def _show(measured: "Profile", path: Path) -> None:
     )
     for words in _limits(measured):
         out.print(words, markup=False)
+    for words in measured.warnings:
+        out.print(f"Warning: {words}.", markup=False)
     noisy = [one for one in measured.measurements if one.noise]
     if noisy:
         causes = ", ".join(sorted({cause for one in noisy for cause in one.noise}))

@@ -84,7 +84,6 @@ class Bench:
             "cores": max(1, cores() // setting.workers),
             "describe": False,
             "stuck_s": self._stuck_s,
-            "steps_to_target": self.workload.steps_to_target(setting.global_batch),
         }
         return ProbeSpec(**{**given, **wishes})
 

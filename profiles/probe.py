@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 PART_TIMES = 15  # of each part of a step on its own
 LEAST_STEPS = 5  # however long they take
 ENOUGH_STEPS = 25  # taken where they fit into three times the seconds asked for
-LEAK_STEPS = 100
+LEAK_STEPS = 40
 LEAK_SECONDS = 2.0  # of steps, to tell a leak from buffers that fill
-LEAK_SHARE = 0.1  # of this machine's memory that the whole training would fill
-CERTAIN_LEAK_SHARE = 0.5  # even where no line of the user's own shows the growth
+LEAK_BYTES = 50e3  # a step; less is TensorFlow's own and nobody's trouble
 STRAIGHT = 0.95  # correlation with time of memory that leaks
 SHUFFLE_BUFFER = 256  # samples: filling a larger one takes time and changes no steady step
 TRACE_SLOWS = 4.0  # times that following every allocation makes a step longer
@@ -44,9 +43,9 @@ class ProbeSpec(Document):
     """What one gang of probes is to do; cores: for each worker.
 
     describe: also count what the model needs, and watch for leaks. stuck_s: without a step for so
-    long the probe ends. steps_to_target: of the whole training, to tell a leak. parts: time the parts
-    of a step on their own. all_reduce_bytes: messages to time on their own. trace: look for a
-    leak's line. turns: the named pipes of this gang and of the one it alternates with.
+    long the probe ends. parts: time the parts of a step on their own. all_reduce_bytes: messages to
+    time on their own. trace: look for a leak's line. turns: the named pipes of this gang and of the
+    one it alternates with.
     """
 
     schema_id: Literal["isocost/probe/v1"] = Field(alias="schema", default="isocost/probe/v1")
@@ -57,7 +56,6 @@ class ProbeSpec(Document):
     cores: int
     describe: bool
     stuck_s: float
-    steps_to_target: int
     parts: bool = True
     all_reduce_bytes: tuple[float, ...] = ()
     trace: bool = False
@@ -67,8 +65,8 @@ class ProbeSpec(Document):
 class ProbeResult(Document):
     """What the chief saw; step_seconds[0] includes tracing and compiling.
 
-    settled_after: the steps up to the last that was traced anew. leaks: resident bytes that a step
-    adds, where the training would fill the memory. input_s, communication_s: None where not asked for.
+    settled_after: the steps up to the last that was traced anew. leaks: resident bytes that every
+    step adds. input_s, communication_s: None where not asked for.
     """
 
     schema_id: Literal["isocost/probed/v1"] = Field(alias="schema", default="isocost/probed/v1")
@@ -151,7 +149,7 @@ def probe(spec: ProbeSpec, result: Path) -> None:
     wall_s, cpu_s = time.monotonic() - start, time.process_time() - cpu_start
     # The peers work as much as the chief does.
     outside_load = max(0.0, _busy_s() - busy_start - cpu_s * peers()) / wall_s
-    leak = _leak(resident, len(seconds), spec.steps_to_target, psutil.virtual_memory().total)
+    leak = _leak(resident, len(seconds))
     line = None
     if before is not None:
         line = _grown_line(before, tracemalloc.take_snapshot(), len(seconds), spec)
@@ -232,10 +230,8 @@ class _Turns:
         os.write(self._other, b"x" * 4096)
 
 
-def _leak(
-    resident: list[float], steps: int, steps_to_target: int, total_bytes: float
-) -> float | None:
-    """Bytes a step that never come back, where the training would fill the memory with them.
+def _leak(resident: list[float], steps: int) -> float | None:
+    """Bytes that every step keeps, None where memory does not grow steadily.
 
     Only the later two thirds count, if they hold enough steps and rise along a line: memory also
     grows while buffers fill and kernels compile.
@@ -247,7 +243,7 @@ def _leak(
     if np.corrcoef(looks, late)[0, 1] < STRAIGHT:
         return None
     growth = float(np.polyfit(looks, late, 1)[0]) * len(resident) / steps
-    return growth if growth * steps_to_target > LEAK_SHARE * total_bytes else None
+    return growth if growth > LEAK_BYTES else None
 
 
 def _grown_line(before: object, after: object, steps: int, spec: ProbeSpec) -> str | None:

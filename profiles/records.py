@@ -46,6 +46,10 @@ class Setting(Record):
     def global_batch(self) -> int:
         return self.per_device_batch * self.replicas
 
+    def but_for_batch(self) -> "Setting":
+        """The same with one sample a device: equal for settings that differ in batch alone."""
+        return self.model_copy(update={"per_device_batch": 1})
+
     def describe(self) -> str:
         """The setting in a few words, for a table or a sentence."""
         workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
@@ -158,7 +162,10 @@ class Host(Record):
 
 
 class Profile(Document):
-    """One workload's measurements on one machine, and what measuring them took."""
+    """One workload's measurements on one machine, and what measuring them took.
+
+    warnings: what the workload's author would want to know, though it trains.
+    """
 
     schema_id: Literal["isocost/profile/v1"] = Field(alias="schema", default="isocost/profile/v1")
     workload: str
@@ -170,6 +177,7 @@ class Profile(Document):
     predicted: tuple[PredictedSetting, ...] = ()
     failures: tuple[Failure, ...] = ()
     all_reduce: tuple[AllReduce, ...] = ()
+    warnings: tuple[str, ...] = ()
     host: Host
     created: datetime
     profiling_s: float = Field(ge=0)

@@ -489,6 +489,18 @@ def test_one_setting_at_fault_leaves_the_others_and_a_second_call_goes_on(tmp_pa
 
 
 @pytest.mark.slow
+def test_a_leak_that_does_no_harm_is_a_warning_with_its_line(tmp_path: Path) -> None:
+    workload = read_workload(own_workload(tmp_path, "leaking"))
+    found = measure(
+        workload, folder=tmp_path, max_seconds=1, settings=grid(workload)[:1], step_seconds=1
+    )
+    (words,) = found.warnings
+    assert "own_model.py line" in words
+    assert "keeps" in words
+    assert found.measurements
+
+
+@pytest.mark.slow
 def test_the_largest_batch_that_fits_is_looked_for(tmp_path: Path) -> None:
     workload = read_workload(own_workload(tmp_path, "hungry"))
     small = grid(workload)[0]
