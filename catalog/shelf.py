@@ -9,7 +9,7 @@ from typing import Literal
 import polars as pl
 
 from .discounts import with_reserved_prices
-from .files import InputError, write_whole
+from .files import InputError, did_you_mean, write_whole
 from .home import home
 from .importing import Refusal
 from .store import OFFER_KEY, Catalog, load, read_offers_table
@@ -32,6 +32,16 @@ def put(name: str, offers: pl.DataFrame) -> Path:
     path = shelf() / f"{safe_name(name)}.csv"
     write_whole(path, offers.write_csv())
     return path
+
+
+def forget(name: str) -> None:
+    """Remove the list kept under a name; InputError where there is none."""
+    if name not in stored_sources():
+        known = stored_sources()
+        hint = did_you_mean(name, known) if known else "; nothing was imported yet"
+        raise InputError(f"no list is kept as '{name}'{hint}")
+    (shelf() / f"{name}.csv").unlink()
+    put_refusals(name, ())
 
 
 def put_refusals(name: str, refused: Sequence[Refusal]) -> Path | None:

@@ -144,6 +144,50 @@ def import_(
         typer.echo(f"Every refused row with its reason: {refusals}")
 
 
+@app.command("sources")
+def sources(
+    forget: Annotated[str | None, typer.Option(help="Remove the list of this name.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the lists as JSON.")] = False,
+) -> None:
+    """List what you imported and refreshed: names, offers, days of prices.
+
+    Example: isocost catalog sources --forget offers
+    """
+    from ..catalog import shelf
+    from .output import figures, out
+
+    if forget is not None:
+        shelf.forget(forget)
+    lists = {name: shelf.take(name) for name in shelf.stored_sources()}
+    rows = [
+        {
+            "name": name,
+            "providers": sorted(offers["provider"].unique()),
+            "offers": offers.height,
+            "oldest_price": str(offers["price_date"].min()),
+            "newest_price": str(offers["price_date"].max()),
+        }
+        for name, offers in lists.items()
+    ]
+    if as_json:
+        typer.echo(json.dumps({"sources": rows}, indent=1))
+        return
+    if not rows:
+        out.print("Nothing was imported yet: isocost catalog import FILE.")
+        return
+    table = figures(None, "name", "providers", "offers", "oldest", "newest", words=2)
+    for row in rows:
+        table.add_row(
+            str(row["name"]),
+            " ".join(row["providers"]),  # type: ignore[arg-type]
+            f"{row['offers']:,}",
+            str(row["oldest_price"]),
+            str(row["newest_price"]),
+        )
+    out.print(table)
+    out.print(f"They lie in {shelf.shelf()}.", soft_wrap=True)
+
+
 def _list_name(file: Path, provider: str | None) -> str:
     """offers.csv.gz is "offers"; aws/vms.csv is "aws-vms"."""
     stem = file.name.split(".")[0] or "offers"

@@ -1,5 +1,6 @@
 """Price lists of others: what is taken, what is refused and in which words, what is kept where."""
 
+import csv
 import gzip
 import math
 from datetime import date
@@ -7,10 +8,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from isocost.catalog import catalog_of, load
+from isocost.catalog.files import InputError
 from isocost.catalog.importing import Imported, read_offers, untrainable
 from isocost.catalog.shelf import newest, put, put_refusals, shelf, stored_sources
 from isocost.catalog.store import OFFER_COLUMNS, OFFER_KEY
@@ -181,6 +183,33 @@ def test_a_file_that_is_no_list_is_refused_in_one_sentence(
     assert "\n" not in str(refusal.value)
 
 
+cells = st.one_of(
+    st.sampled_from([*GOOD.values(), "", "nan", "-1", "1e309", "T44", "2026-13-01", "A100", "0x1"]),
+    st.text(max_size=6),
+)
+
+
+@given(st.lists(st.lists(cells, min_size=11, max_size=14), max_size=6))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_file_holds_each_row_is_taken_or_refused(
+    tmp_path: Path, rows: list[list[str]]
+) -> None:
+    path = tmp_path / "any.csv"
+    with path.open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(GOOD)
+        writer.writerows(rows)
+    try:
+        found = read_offers(path, CATALOG)
+    except InputError:
+        return  # such as a list without rows
+    assert found.rows == found.offers.height + len(found.refused)
+    assert len({one.line for one in found.refused}) == len(found.refused)
+    assert set(found.offers["accelerator"]) <= set(CATALOG.accelerators)
+    for column in ("vcpus", "memory_gib"):
+        assert found.offers[column].is_finite().all()
+
+
 def test_what_tensorflow_cannot_train_on_is_on_no_sheet() -> None:
     assert not set(untrainable()) & set(CATALOG.accelerators)
 
@@ -345,6 +374,19 @@ def test_the_command_says_what_it_took_and_plans_with_it(isocost: Command, tmp_p
     plan = isocost("optimize", example, "--catalog", "imported", "--json")
     assert plan.returncode == 0, plan.stderr
     assert document(plan.stdout)["newest_price"] == "2026-07-20"
+
+
+def test_lists_are_named_and_forgotten(isocost: Command, tmp_path: Path) -> None:
+    assert "Nothing was imported yet" in isocost("catalog", "sources").stdout
+    assert isocost("catalog", "import", table(tmp_path, GOOD), "--name", "mine").returncode == 0
+    shown = isocost("catalog", "sources")
+    assert "mine" in shown.stdout
+    assert "2026-07-20" in shown.stdout
+    wrong = isocost("catalog", "sources", "--forget", "mien")
+    assert wrong.returncode == 2
+    assert "did you mean 'mine'?" in wrong.stderr
+    left = isocost("catalog", "sources", "--forget", "mine", "--json")
+    assert document(left.stdout) == {"sources": []}
 
 
 def test_a_dry_run_keeps_nothing(isocost: Command, tmp_path: Path) -> None:

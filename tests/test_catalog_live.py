@@ -464,6 +464,7 @@ def test_gpuhunts_catalog_is_read(server: Server, monkeypatch: pytest.MonkeyPatc
         (lambda p, q: (200, b"[1]"), "a list where an object was expected", 1),
         (lambda p, q: (200, b"{}"), "nothing for 'Items' where a list was expected", 1),
         (lambda p, q: (200, b'{"Items": 3}'), "3 for 'Items' where a list was expected", 1),
+        (lambda p, q: (200, b'{"Items": [3]}'), "answered in another shape than expected", 1),
         (lambda p, q: (200, b'{"Items": []}'), "no price came back for eastus; check the names", 2),
     ],
 )

@@ -109,7 +109,16 @@ def refresh(
         note,
     )
     used = web or Web(source.name, url_of(source.name, source.url))
-    quotes = list(source.quotes(used, asked))
+    try:
+        quotes = list(source.quotes(used, asked))
+    except RefreshError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        # An adapter reads many answers: one of another shape is the API's doing, said in one place.
+        raise RefreshError(
+            f"{source.name}: {used.base_url} answered in another shape than expected "
+            f"({type(error).__name__}: {error}); its API may have changed"
+        ) from error
     if not quotes:
         raise RefreshError(
             f"{source.name}: no price came back for {', '.join(wanted) or 'any region'}; "
