@@ -315,7 +315,7 @@ def _limits(measured: "Profile") -> list[str]:
 
 def _order(setting: "Setting") -> tuple[bool, str, int, int]:
     knobs = setting.knobs
-    return knobs.xla, knobs.precision, setting.workers, setting.per_device_batch
+    return knobs.xla, knobs.precision, setting.replicas, setting.per_device_batch
 
 
 def _show(measured: "Profile", path: Path) -> None:
@@ -324,7 +324,7 @@ def _show(measured: "Profile", path: Path) -> None:
     from .output import figures, out
 
     title = f"{measured.workload} on {measured.host.cpu}, {measured.host.cores} cores"
-    names = ("batch", "workers", "precision", "XLA", "step", "repeat within", "samples/s", "runs")
+    names = ("batch", "replicas", "precision", "XLA", "step", "repeat within", "samples/s", "runs")
     table = figures(title, *names, words=0)
     every: list[Measurement | PredictedSetting] = [*measured.measurements, *measured.predicted]
     for one in sorted(every, key=lambda one: _order(one.setting)):
@@ -332,7 +332,7 @@ def _show(measured: "Profile", path: Path) -> None:
         processes = one.processes if isinstance(one, Measurement) else ()
         table.add_row(
             str(one.setting.per_device_batch),
-            str(one.setting.workers),
+            str(one.setting.replicas),
             one.setting.knobs.precision.removeprefix("mixed_"),
             "on" if one.setting.knobs.xla else "off",
             duration(one.step_time_s.value),

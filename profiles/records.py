@@ -52,7 +52,9 @@ class Setting(Record):
 
     def describe(self) -> str:
         """The setting in a few words, for a table or a sentence."""
-        workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
+        shared = self.devices_per_node > 1
+        count, name = (self.replicas, "device") if shared else (self.workers, "worker")
+        workers = f"{count} {name}{'s' if count > 1 else ''}"
         short = {"float32": "", "mixed_bfloat16": ", bfloat16", "mixed_float16": ", float16"}
         xla = ", XLA" if self.knobs.xla else ""
         return f"batch {self.per_device_batch}, {workers}{short[self.knobs.precision]}{xla}"
