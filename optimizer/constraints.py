@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..catalog import Catalog, Purchase
 from ..catalog.files import InputError, did_you_mean
+from ..catalog.footprint import grams_co2e_per_h
 from ..catalog.residency import certificates, country_of, known_certificates, places_meant
 from ..profiles.workload import Constraints, Quota, Workload
 from .candidates import PURCHASES, TERM_H, Candidates
@@ -119,10 +120,20 @@ def _limits(wishes: Constraints, catalog: Catalog, found: Candidates) -> list[Li
         limits.append(
             Limit("hourly_usd", "hourly cap", "USD/h", wishes.hourly_usd, found.rate_usd_h)
         )
+    if wishes.carbon_kg is not None:
+        use = carbon_kg(catalog, found)
+        limits.append(Limit("carbon_kg", "carbon", "kg", wishes.carbon_kg, use))
     for index, quota in enumerate(wishes.quotas):
         use = quota_use(quota, catalog, found)
         limits.append(Limit(f"quotas.{index}", "quota", quota.words(), quota.most, use))
     return limits
+
+
+def carbon_kg(catalog: Catalog, found: Candidates) -> Floats:
+    """Kilograms of CO2 equivalent: nodes x mean hours x what an hour of the offer's node emits."""
+    grams_per_h = grams_co2e_per_h(catalog).to_numpy()[found.offer]
+    emitted: Floats = found.nodes * found.time_mean_s / 3600 * grams_per_h / 1000
+    return emitted
 
 
 def quota_use(quota: Quota, catalog: Catalog, found: Candidates) -> Floats:
@@ -343,6 +354,9 @@ def _raised(one: Limit, use: float) -> tuple[str, object, str]:
     if one.unit == "s":
         value: float = math.ceil(use)
         return one.key, value, f"a {one.what} of {value} s instead of {one.limit:g} s"
+    if one.unit == "kg":
+        value = math.ceil(use * 1000) / 1000
+        return one.key, value, f"{one.what} of {value:g} kg instead of {one.limit:g} kg"
     if one.unit in ("USD", "USD/h"):
         text = up_to_cents(use)
         article = "an" if one.what.startswith("h") else "a"

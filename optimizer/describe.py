@@ -4,11 +4,13 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..catalog import Purchase, price_day
 from ..profiles.throughput import Basis, interval
 from . import candidates as columns
 from .candidates import PURCHASES, Candidates
+from .constraints import carbon_kg
 from .plan import (
     CostLines,
     DelayFacts,
@@ -40,11 +42,17 @@ def planned_candidates(one: Priced, rows: Sequence[int]) -> list[PlannedCandidat
         }
         for place in range(len(rows))
     ]
-    return [_planned(one, found, regrets[k], k, row) for k, row in enumerate(rows)]
+    carbon = carbon_kg(one.catalog, found)
+    return [_planned(one, found, regrets[k], carbon, k, row) for k, row in enumerate(rows)]
 
 
 def _planned(
-    one: Priced, found: Candidates, regrets: dict[str, ScenarioRegret], k: int, row: int
+    one: Priced,
+    found: Candidates,
+    regrets: dict[str, ScenarioRegret],
+    carbon: NDArray[np.float64],
+    k: int,
+    row: int,
 ) -> PlannedCandidate:
     offer = one.catalog.offer(int(found.offer[k]))
     knobs = found.knob_sets[int(found.knobs[k])]
@@ -84,6 +92,7 @@ def _planned(
                 p90=found.cost_p90_usd[k],
             ),
             flexibility=one.flexibility.total[row],
+            carbon_kg=carbon[k],
             samples_per_s=Throughput(
                 p50=batch / found.step_s[k], p05=batch / high, p95=batch / low
             ),

@@ -64,11 +64,12 @@ class Throughput(Record):
 
 
 class Prediction(Record):
-    """What one candidate will take."""
+    """What one candidate will take; carbon_kg of CO2 equivalent at full load."""
 
     time_s: Spread
     cost_usd: Spread
     flexibility: float
+    carbon_kg: float | None = None
     samples_per_s: Throughput
     cost_lines: CostLines
     scenarios: dict[str, ScenarioRegret]

@@ -85,6 +85,7 @@ class Constraints(Record):
     deadline_probability: float = Field(default=0.9, gt=0, lt=1)
     budget_usd: float | None = Field(default=None, ge=0)
     hourly_usd: float | None = Field(default=None, ge=0)
+    carbon_kg: float | None = Field(default=None, ge=0)
     quotas: tuple[Quota, ...] = Field(default=(), max_length=40)
     providers: tuple[str, ...] = ()
     forbidden_providers: tuple[str, ...] = ()
