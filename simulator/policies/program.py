@@ -13,10 +13,8 @@ interior-point solvers do with which the policies were published; it treats jobs
 alike, and solves a trace's thousands of programs in about a millisecond each.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pulp
@@ -24,11 +22,10 @@ import pulp
 from ..rounds import Floats
 
 MOST_STEPS = 60
+EQUILIBRATIONS = 3
 CENTRED = 1e-4
-CLOSE = 1e-8  # relative gap
-FEASIBLE = (
-    1e-6  # relative violation; the elimination loses digits that refinement would cost time to keep
-)
+CLOSE, NEARLY = 1e-8, 1e-6  # relative gaps: aimed at, and accepted where digits run out
+FEASIBLE = 1e-6  # relative violation
 TO_THE_BOUNDARY = 0.99
 LEAST_CENTERING = 1e-4
 
@@ -94,32 +91,8 @@ def stated(
     return model, x, z
 
 
-class Rows(NamedTuple):
-    """A value for every inequality: X[j, t] >= 0, time[j], room[t] and rate[j]; slacks or multipliers."""
-
-    x: Floats
-    time: Floats
-    room: Floats
-    rate: Floats
-
-    def dot(self, other: "Rows") -> float:
-        return float(
-            self.x.ravel() @ other.x.ravel()
-            + self.time @ other.time
-            + self.room @ other.room
-            + self.rate @ other.rate
-        )
-
-
-class Point(NamedTuple):
-    """X and z."""
-
-    x: Floats
-    z: float
-
-
 def central(program: Program) -> Solution:
-    """The optimum of `interior`; a vertex where its numbers fail (then `by_pulp` also says whether there is one)."""
+    """The optimum by `interior`; a vertex where its numbers fail (`by_pulp` then also says if there is one)."""
     try:
         with np.errstate(all="ignore"):
             found = interior(program)
@@ -131,72 +104,87 @@ def central(program: Program) -> Solution:
 def interior(program: Program) -> Solution:
     """An optimum near the middle of the optimal face, by an interior-point method.
 
-    With y = (X, z): minimise c.y subject to G y + s = h, s >= 0, in the homogeneous self-dual embedding
+    With y = (X, z) and the inequalities as rows of G: minimise c.y subject to G y + s = h, s >= 0, in the
+    homogeneous self-dual embedding
 
         G'l + c tau = 0,  G y + s = h tau,  kappa = -(c.y + h.l),  s l = 0, tau kappa = 0
 
-    with Mehrotra's predictor and corrector and one length for all steps, as in CVXOPT and ECOS (Domahidi et
-    al., 2013), which also start from least squares. tau -> 0 says that there is no solution.
+    with Mehrotra's predictor and corrector and one length for all steps, as CVXOPT and ECOS do (Domahidi,
+    Chu, Boyd, 2013). From them also the start: least squares in equilibrated rows, shifted inside. tau
+    falls to 0 where there is no solution.
     """
-    system, z_scale = _scaled(program)
-    count = sum(part.size for part in system.h) + 1
-    newton = _Newton(system, Rows(*(np.ones_like(part) for part in system.h)))
-    # Least squares: primal with c = 0, dual with h = 0, both shifted inside.
-    nothing = Rows(*(np.zeros_like(part) for part in system.h))
-    point, missing = newton.solve(Point(nothing.x, 0.0), system.h)
-    slack = _inside(Rows(*(-part for part in missing)))
-    duals = _inside(newton.solve(system.minus_c, nothing)[1])
+    rows = _Rows(program)
+    h, c_x, c_z = rows.h, -program.c, -program.d
+    size_h, size_c = max(1.0, float(np.linalg.norm(h))), max(1.0, float(np.linalg.norm(c_x)), -c_z)
+    right_x = np.stack([-c_x, np.zeros_like(c_x)])
+    right_z = np.array([-c_z, 0.0])
+    right_h = np.stack([h, h])
+
+    scale = _equilibrated(program)
+    flat = np.zeros_like(h)
+    x, z, l = _Newton(rows, scale**-2).solve(right_x[::-1], right_z[::-1], np.stack([h, flat]))
+    slack, duals = -l[0] * scale, l[1] / scale
+    slack = (slack + max(0.0, 1 - slack.min()) * (slack.min() <= 0)) / scale
+    duals = (duals + max(0.0, 1 - duals.min()) * (duals.min() <= 0)) * scale
+    x, z = x[0], float(z[0])
     tau = kappa = 1.0
-    optimal = False
+    found = Solution(program.c, 0.0, False)
     for _ in range(MOST_STEPS):
-        r_point = system.dual_residual(duals, tau)
-        r_rows = system.primal_residual(point, slack, tau)
-        cost, shadow = system.cost(point), system.h.dot(duals)
-        r_tau = -(kappa + cost + shadow)
-        gap = slack.dot(duals)
+        down_x, down_z = rows.transposed(duals)
+        r_x, r_z = -(down_x + c_x * tau), -(down_z + c_z * tau)
+        r_h = h * tau - rows.times(x, z) - slack
+        cost, shadow = float(np.vdot(c_x, x)) + c_z * z, float(h @ duals)
+        gap = float(slack @ duals)
         missed = max(
-            max(float(np.abs(part).max()) for part in r_rows) / system.size_h,
-            max(float(np.abs(r_point.x).max()), abs(r_point.z)) / system.size_c,
+            float(np.abs(r_h).max()) / size_h, float(np.abs(r_x).max()) / size_c, abs(r_z) / size_c
         )
-        if missed < FEASIBLE * tau and gap < CLOSE * tau * max(tau, abs(cost)):
-            optimal = True
-            break
+        if missed < FEASIBLE * tau:
+            near = gap / (tau * max(tau, abs(cost)))
+            if near < NEARLY:
+                found = Solution((x / tau).clip(0, 1), z / tau, True)
+            if near < CLOSE:
+                break
+        elif found.optimal:
+            break  # the last digits are used up; the step before was good
         if tau < 1e-6 * kappa and shadow < 0:
-            break  # a certificate that the rows contradict each other
-        mu = (gap + kappa * tau) / count
-        newton = _Newton(system, Rows(*(a / b for a, b in zip(slack, duals, strict=True))))
-        point_1, duals_1 = newton.solve(system.minus_c, system.h)
-        slope = system.cost(point_1) + system.h.dot(duals_1) - kappa / tau
-        m_rows = Rows(*(-a * b for a, b in zip(slack, duals, strict=True)))
-        m_tau = -kappa * tau
+            break  # the multipliers prove that the rows contradict each other
+        newton = _Newton(rows, slack / duals)
+        mu = (gap + kappa * tau) / (len(h) + 1)
+        m_h, m_tau = -slack * duals, -kappa * tau
+        right_x[1], right_z[1], right_h[1] = r_x, r_z, r_h + slack
+        (x_1, x_2), (z_1, z_2), (l_1, l_2) = newton.solve(right_x, right_z, right_h)
+        slope = float(np.vdot(c_x, x_1)) + c_z * z_1 + float(h @ l_1) - kappa / tau
         keep = 1.0
+        r_tau = -(kappa + cost + shadow)
         for corrector in (False, True):
-            rows = Rows(*(keep * a - b / c for a, b, c in zip(r_rows, m_rows, duals, strict=True)))
-            point_2, duals_2 = newton.solve(Point(keep * r_point.x, keep * r_point.z), rows)
-            d_tau = (
-                keep * r_tau - m_tau / tau - system.cost(point_2) - system.h.dot(duals_2)
-            ) / slope
-            d_point = Point(point_2.x + d_tau * point_1.x, point_2.z + d_tau * point_1.z)
-            d_duals = Rows(*(a + d_tau * b for a, b in zip(duals_2, duals_1, strict=True)))
-            d_slack = Rows(
-                *((m - s * d) / l for m, s, d, l in zip(m_rows, slack, d_duals, duals, strict=True))
-            )
+            change = keep * r_tau - m_tau / tau - float(np.vdot(c_x, x_2)) - c_z * z_2
+            d_tau = (change - float(h @ l_2)) / slope
+            d_duals = l_2 + d_tau * l_1
+            d_slack = (m_h - slack * d_duals) / duals
             d_kappa = (m_tau - kappa * d_tau) / tau
-            length = _longest(slack, d_slack, duals, d_duals, (tau, d_tau), (kappa, d_kappa))
+            worst = min(
+                float((d_slack / slack).min()),
+                float((d_duals / duals).min()),
+                d_tau / tau,
+                d_kappa / kappa,
+            )
+            length = 1.0 if worst >= -1 else -1 / worst
             if corrector:
                 break
-            sigma = min(max((1 - min(length, 1.0)) ** 3, LEAST_CENTERING), 1.0)
+            sigma = min(max((1 - length) ** 3, LEAST_CENTERING), 1.0)
             keep = 1 - sigma
-            m_rows = Rows(
-                *(m + sigma * mu - a * b for m, a, b in zip(m_rows, d_slack, d_duals, strict=True))
-            )
+            m_h = m_h + sigma * mu - d_slack * d_duals
             m_tau += sigma * mu - d_kappa * d_tau
-        length = min(1.0, TO_THE_BOUNDARY * length)
-        point = Point(point.x + length * d_point.x, point.z + length * d_point.z)
-        slack = Rows(*(a + length * b for a, b in zip(slack, d_slack, strict=True)))
-        duals = Rows(*(a + length * b for a, b in zip(duals, d_duals, strict=True)))
+            many_x, many_z, many_l = newton.solve(
+                keep * r_x[None], np.array([keep * r_z]), (keep * r_h - m_h / duals)[None]
+            )
+            x_2, z_2, l_2 = many_x[0], many_z[0], many_l[0]
+        length *= TO_THE_BOUNDARY
+        x = x + length * (x_2 + d_tau * x_1)
+        z += length * float(z_2 + d_tau * z_1)
+        slack, duals = slack + length * d_slack, duals + length * d_duals
         tau, kappa = tau + length * d_tau, kappa + length * d_kappa
-    return Solution((point.x / tau).clip(0, 1), point.z / tau / z_scale, optimal)
+    return found
 
 
 def centred(program: Program, shares: Floats) -> Floats:
@@ -205,136 +193,127 @@ def centred(program: Program, shares: Floats) -> Floats:
     Where nothing is maximised, an interior-point method stops close to it. Newton's method, damped so
     that every slack stays positive; shares come back as they are where they are not inside.
     """
-    system, _ = _scaled(program)
-    nothing = Rows(*(np.zeros_like(part) for part in system.h))
-    point = Point(shares, 0.0)
+    rows = _Rows(program)
+    x, still = shares, np.zeros((1, *shares.shape))
     for _ in range(MOST_STEPS):
-        slack = system.primal_residual(point, nothing, 1.0)
-        if min(float(part.min()) for part in slack) <= 0:
+        slack = rows.h - rows.times(x, 0.0)
+        if float(slack.min()) <= 0:
             return shares
-        newton = _Newton(system, Rows(*(part**2 for part in slack)))
         # G'(G d + s)/s^2 = 0 is the Newton step d of sum of log s, s = h - G y.
-        step, _ = newton.solve(Point(np.zeros_like(shares), 0.0), Rows(*(-part for part in slack)))
-        after = system.primal_residual(Point(point.x + step.x, 0.0), nothing, 1.0)
-        change = [(b - a) / a for a, b in zip(slack, after, strict=True)]
-        size = math.sqrt(sum(float((part**2).sum()) for part in change))
-        point = Point(point.x + step.x / (1.0 + size), 0.0)
+        steps, _z, _l = _Newton(rows, slack**2).solve(still, np.zeros(1), -slack[None])
+        change = -rows.times(steps[0], 0.0) / slack
+        size = float(np.linalg.norm(change))
+        x = x + steps[0] / (1.0 + size)
         if size < CENTRED:
             break
-    return point.x
+    return x
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _System:
-    """The program scaled, as a minimisation: G y <= h, c."""
+class _Rows:
+    """G y <= h: the rows -X <= 0, time, room and rate below each other in one vector."""
 
-    g: Floats
-    a: Floats
-    b: Floats
-    h: Rows
-    minus_c: Point
-    size_h: float
-    size_c: float
+    def __init__(self, program: Program) -> None:
+        jobs, kinds = program.a.shape
+        self.g, self.a, self.b = program.gpus, program.a, program.b
+        self.ones = np.ones(kinds)
+        self.x = slice(0, jobs * kinds)
+        self.time = slice(self.x.stop, self.x.stop + jobs)
+        self.room = slice(self.time.stop, self.time.stop + kinds)
+        self.rate = slice(self.room.stop, self.room.stop + jobs)
+        self.h = np.concatenate([np.zeros(jobs * kinds), np.ones(jobs), program.there, -program.r])
 
-    def cost(self, point: Point) -> float:
-        return -float(self.minus_c.x.ravel() @ point.x.ravel()) - self.minus_c.z * point.z
+    def times(self, x: Floats, z: float) -> Floats:
+        """G y."""
+        rate = self.b * z - (self.a * x) @ self.ones
+        return np.concatenate([-x.ravel(), x @ self.ones, self.g @ x, rate])
 
-    def primal_residual(self, point: Point, slack: Rows, tau: float) -> Rows:
-        """h tau - G y - s."""
-        x, h = point.x, self.h
-        return Rows(
-            x - slack.x,
-            h.time * tau - x.sum(axis=1) - slack.time,
-            h.room * tau - self.g[:, 0] @ x - slack.room,
-            h.rate * tau + (self.a * x).sum(axis=1) - self.b * point.z - slack.rate,
-        )
-
-    def dual_residual(self, duals: Rows, tau: float) -> Point:
-        """-(G'l + c tau)."""
-        x, time, room, rate = duals
-        down = self.minus_c.x * tau + x - time[:, None] - self.g * room + self.a * rate[:, None]
-        return Point(down, self.minus_c.z * tau - float(self.b @ rate))
+    def transposed(self, duals: Floats) -> tuple[Floats, float]:
+        """G'l, for X and for z."""
+        rate = duals[self.rate]
+        down = duals[self.time, None] + np.multiply.outer(self.g, duals[self.room])
+        down -= self.a * rate[:, None]
+        down -= duals[self.x].reshape(down.shape)
+        return down, float(self.b @ rate)
 
 
-def _scaled(program: Program) -> tuple[_System, float]:
-    """Rate rows with a largest a of 1, room in clusters, z so that b is up to 1, c up to 1."""
-    row = np.abs(program.a).max(axis=1)
-    row = np.where(row > 0, row, 1.0)
-    a, b, r = program.a / row[:, None], program.b / row, program.r / row
-    z_scale = float(np.abs(b).max()) or 1.0
-    c_scale = float(np.abs(program.c).max()) or 1.0
-    h = Rows(np.zeros_like(a), np.ones(len(a)), program.there.astype(float), -r)
-    c = Point(program.c / c_scale, 1.0 if program.d else 0.0)
-    size_h = max(1.0, max(float(np.linalg.norm(part)) for part in h))
-    size_c = max(1.0, float(np.linalg.norm(c.x)), abs(c.z))
-    system = _System(program.gpus[:, None], a, b / z_scale, h, c, size_h, size_c)
-    return system, z_scale
+def _equilibrated(program: Program) -> Floats:
+    """Factors of the rows that, with some of the columns, bring the largest entries of G near 1 (Ruiz)."""
+    a, b, g = np.abs(program.a), np.abs(program.b), program.gpus[:, None]
+    jobs, kinds = a.shape
+    x, time, room, rate = np.ones((jobs, kinds)), np.ones(jobs), np.ones(kinds), np.ones(jobs)
+    column, last = np.ones((jobs, kinds)), 1.0
+    for _ in range(EQUILIBRATIONS):
+        in_x, in_time = x * column, time[:, None] * column
+        in_room, in_rate, in_z = g * room * column, a * rate[:, None] * column, b * rate * last
+        columns = np.maximum(np.maximum(in_x, in_time), np.maximum(in_room, in_rate))
+        x /= _root(in_x)
+        time /= _root(in_time.max(axis=1))
+        room /= _root(in_room.max(axis=0))
+        rate /= _root(np.maximum(in_rate.max(axis=1), in_z))
+        column /= _root(columns)
+        last /= float(_root(in_z.max()))
+    return np.concatenate([x.ravel(), time, room, rate])
+
+
+def _root(largest: Floats) -> Floats:
+    return np.sqrt(np.where(largest > 1e-6, largest, 1.0))
 
 
 class _Newton:
-    """G'l = e, G y - W l = f for (y, l), W diagonal.
+    """G'l = e, G y - W l = f for (y, l), with W diagonal.
 
-    X and its multipliers are eliminated first, then two multipliers a job (rate, and minus time: by pivots,
-    which is stable where the inverse of the 2 x 2 matrix is not). One equation an accelerator and one
-    for z are left.
+    X and its multipliers are eliminated first, then two multipliers a job (of rate, and minus that of
+    time) by pivots, which is stable where the inverse of the 2 x 2 matrix is not. One equation an
+    accelerator and one for z are left.
     """
 
-    def __init__(self, system: _System, weights: Rows) -> None:
-        self._system, self._weights = system, weights
-        g, a, b = system.g, system.a, system.b
+    def __init__(self, rows: _Rows, weights: Floats) -> None:
+        a, b, ones, g = rows.a, rows.b, rows.ones, rows.g[:, None]
         jobs, kinds = a.shape
-        free = weights.x
-        af, gf = a * free, g * free
-        total, cross, squares = free.sum(axis=1), af.sum(axis=1), (a * af).sum(axis=1)
-        k11 = squares + weights.rate
+        w_x = weights[rows.x].reshape(jobs, kinds)
+        w_time, w_rate = weights[rows.time], weights[rows.rate]
+        aw, gw = a * w_x, g * w_x
+        total, cross, squares = w_x @ ones, aw @ ones, (a * aw) @ ones
+        k11 = squares + w_rate
         # squares total - cross^2, written as a variance: the difference would cancel near the optimum.
-        spread = (free * (a - (cross / total)[:, None]) ** 2).sum(axis=1) * total
-        det = spread + weights.rate * total + weights.time * squares + weights.rate * weights.time
-        self._free, self._gf, self._gaf = free, gf, g * af
-        self._k11, self._cross, self._lower, self._pivot = k11, cross, cross / k11, det / k11
-        to_y = np.concatenate([self._gaf, b[:, None]], axis=1)
-        to_p = np.concatenate([gf, np.zeros((jobs, 1))], axis=1)
-        self._ps = (to_p - self._lower[:, None] * to_y) / self._pivot[:, None]
-        self._ys = (to_y - cross[:, None] * self._ps) / k11[:, None]
-        border = np.empty((kinds + 1, kinds + 1))
-        border[:kinds] = self._gaf.T @ self._ys + gf.T @ self._ps
-        border[range(kinds), range(kinds)] -= (g * gf).sum(axis=0) + weights.room
-        border[kinds] = b @ self._ys
+        spread = (w_x * (a - (cross / total)[:, None]) ** 2) @ ones * total
+        pivot = (spread + w_rate * total + w_time * k11) / k11
+        lower = cross / k11
+        to_y = np.empty((jobs, kinds + 1))
+        to_y[:, :kinds], to_y[:, kinds] = g * aw, b
+        to_p = np.zeros((jobs, kinds + 1))
+        to_p[:, :kinds] = gw
+        by_p = (to_p - lower[:, None] * to_y) / pivot[:, None]
+        by_y = (to_y - cross[:, None] * by_p) / k11[:, None]
+        border = to_y.T @ by_y + to_p.T @ by_p
+        diagonal = np.arange(kinds)
+        border[diagonal, diagonal] -= rows.g @ gw + weights[rows.room]
         if not b.any():
             border[kinds, kinds] = 1.0  # no z in the program
-        self._inverse = np.linalg.inv(border)
+        self._rows, self._w_x = rows, w_x
+        self._k11, self._cross, self._lower, self._pivot = k11, cross, lower, pivot
+        self._to_y, self._to_p, self._by_y, self._by_p = to_y, to_p, by_y.T, by_p.T
+        self._inverse = np.linalg.inv(border).T
 
-    def solve(self, e: Point, f: Rows) -> tuple[Point, Rows]:
-        g, a, b = self._system.g, self._system.a, self._system.b
-        w = self._weights
-        base = w.x * e.x - f.x  # X = base + W_x (a rate - time - g room)
-        to_time = f.time - base.sum(axis=1)
-        to_rate = -f.rate - (a * base).sum(axis=1)
+    def solve(self, e_x: Floats, e_z: Floats, f: Floats) -> tuple[Floats, Floats, Floats]:
+        """(X, z, l) for several right sides at once: the first axis of all arrays."""
+        rows, w_x = self._rows, self._w_x
+        kinds = len(rows.ones)
+        f_x = f[:, rows.x].reshape(e_x.shape)
+        base = w_x * e_x - f_x  # X = base + W_x (a rate - time - g room)
+        to_time = f[:, rows.time] - base @ rows.ones
+        to_rate = -f[:, rows.rate] - (rows.a * base) @ rows.ones
         minus_time = (to_time - self._lower * to_rate) / self._pivot
         rate = (to_rate - self._cross * minus_time) / self._k11
-        right = np.append(
-            f.room - g[:, 0] @ base - rate @ self._gaf - minus_time @ self._gf, e.z - b @ rate
+        right = -(rate @ self._to_y) - minus_time @ self._to_p
+        right[:, :kinds] += f[:, rows.room] - rows.g @ base
+        right[:, kinds] += e_z
+        last = right @ self._inverse
+        rate = rate + last @ self._by_y
+        time = -minus_time - last @ self._by_p
+        room = last[:, :kinds]
+        at_zero = (
+            time[:, :, None] + rows.g[:, None] * room[:, None] - rows.a * rate[:, :, None] - e_x
         )
-        last = self._inverse @ right
-        room, z = last[:-1], float(last[-1])
-        rate = rate + self._ys @ last
-        time = -(minus_time + self._ps @ last)
-        at_zero = time[:, None] + g * room - a * rate[:, None] - e.x
-        return Point(-f.x - w.x * at_zero, z), Rows(at_zero, time, room, rate)
-
-
-def _inside(values: Rows) -> Rows:
-    """The values, all raised alike where one is not above 0."""
-    least = min(float(part.min()) for part in values)
-    return values if least > 0 else Rows(*(part + (1 - least) for part in values))
-
-
-def _longest(
-    slack: Rows, d_slack: Rows, duals: Rows, d_duals: Rows, *pairs: tuple[float, float]
-) -> float:
-    """The longest step up to 1 / TO_THE_BOUNDARY along which all values stay positive."""
-    worst = min(change / value for value, change in pairs)
-    for values, changes in ((slack, d_slack), (duals, d_duals)):
-        for value, change in zip(values, changes, strict=True):
-            worst = min(worst, float((change / value).min()))
-    return min(1 / TO_THE_BOUNDARY, -1 / worst) if worst < 0 else 1 / TO_THE_BOUNDARY
+        duals = np.concatenate([at_zero.reshape(len(f), -1), time, room, rate], axis=1)
+        return -f_x - w_x * at_zero, last[:, kinds], duals
