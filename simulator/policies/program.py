@@ -27,7 +27,7 @@ CENTRED = 1e-4
 CLOSE, NEARLY = 1e-8, 1e-6  # relative gaps: aimed at, and accepted where digits run out
 FEASIBLE = 1e-6  # relative violation
 TO_THE_BOUNDARY = 0.99
-LEAST_CENTERING = 1e-4
+LEAST_CENTRING = 1e-4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,11 +122,11 @@ def interior(program: Program) -> Solution:
 
     scale = _equilibrated(program)
     flat = np.zeros_like(h)
-    x, z, l = _Newton(rows, scale**-2).solve(right_x[::-1], right_z[::-1], np.stack([h, flat]))
-    slack, duals = -l[0] * scale, l[1] / scale
-    slack = (slack + max(0.0, 1 - slack.min()) * (slack.min() <= 0)) / scale
-    duals = (duals + max(0.0, 1 - duals.min()) * (duals.min() <= 0)) * scale
-    x, z = x[0], float(z[0])
+    starts_x, starts_z, starts = _Newton(rows, scale**-2).solve(
+        right_x[::-1], right_z[::-1], np.stack([h, flat])
+    )
+    slack, duals = _inside(-starts[0] * scale) / scale, _inside(starts[1] / scale) * scale
+    x, z = starts_x[0], float(starts_z[0])
     tau = kappa = 1.0
     found = Solution(program.c, 0.0, False)
     for _ in range(MOST_STEPS):
@@ -171,7 +171,7 @@ def interior(program: Program) -> Solution:
             length = 1.0 if worst >= -1 else -1 / worst
             if corrector:
                 break
-            sigma = min(max((1 - length) ** 3, LEAST_CENTERING), 1.0)
+            sigma = min(max((1 - length) ** 3, LEAST_CENTRING), 1.0)
             keep = 1 - sigma
             m_h = m_h + sigma * mu - d_slack * d_duals
             m_tau += sigma * mu - d_kappa * d_tau
@@ -185,6 +185,12 @@ def interior(program: Program) -> Solution:
         slack, duals = slack + length * d_slack, duals + length * d_duals
         tau, kappa = tau + length * d_tau, kappa + length * d_kappa
     return found
+
+
+def _inside(values: Floats) -> Floats:
+    """The values, all raised alike where one is not above 0."""
+    least = float(values.min())
+    return values if least > 0 else values + (1 - least)
 
 
 def centred(program: Program, shares: Floats) -> Floats:
