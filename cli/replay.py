@@ -63,7 +63,7 @@ LpSolver = Annotated[
     str, typer.Option("--lp", help="Who solves the linear programs: interior, or highs by PuLP.")
 ]
 POLICIES = (
-    "fifo, fifo-skip, sjf, sjf-skip, srtf, las, las-queues; in rounds isolated, fifo-perf, "
+    "fifo, fifo-skip, sjf, sjf-skip, srtf, las, las-queues, isocost; in rounds isolated, fifo-perf, "
     "max-min-fairness, max-min-fairness-perf, finish-time-fairness, makespan, max-throughput, "
     "min-cost, min-cost-slo, min-total-duration, allox, shockwave, and Gavel's names for these"
 )

@@ -5,12 +5,16 @@ from datetime import datetime
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
+from scipy import stats
 
 from ..catalog.files import Document, Record
 from .estimates import mean_interval
 from .records import Interval
 from .replay import Finished, Replay
+
+Floats = NDArray[np.float64]
 
 
 class Figures(Document):
@@ -81,6 +85,23 @@ def figures(done: Replay, *, trace: str = "", created: datetime | None = None) -
     )
 
 
+WARM_UP = 0.1  # of the jobs, by submission, that come while the system fills
+STEADY_BATCHES = 30
+
+
+def steady_mean(sample: Floats, probability: float = 0.99) -> tuple[float, Interval]:
+    """The mean of a long stationary series of neighbours that depend on each other, and its interval.
+
+    The first tenth is dropped; Student's interval of the means of 30 batches of the rest.
+    """
+    steady = sample[int(WARM_UP * len(sample)) :]
+    means = np.array([batch.mean() for batch in np.array_split(steady, STEADY_BATCHES)])
+    mean = float(steady.mean())
+    deviation = means.std(ddof=1) / STEADY_BATCHES**0.5
+    half = float(stats.t.ppf((1 + probability) / 2, STEADY_BATCHES - 1) * deviation)
+    return mean, (mean - half, mean + half)
+
+
 BATCHES = 20  # of consecutive jobs: wide enough to be nearly independent of each other
 
 
@@ -125,7 +146,7 @@ def compared(replays: Sequence[Replay], *, trace: str = "") -> Comparison:
     )
 
 
-def _difference(policy: str, change: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Difference:
+def _difference(policy: str, change: Floats) -> Difference:
     enough = len(change) >= 2 * BATCHES
     means = (
         np.array([batch.mean() for batch in np.array_split(change, BATCHES)]) if enough else None

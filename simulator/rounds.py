@@ -344,13 +344,12 @@ class _Rounds:
         order = list(self._kinds)
         if self._policy.shuffles:
             self._order.shuffle(order)
+        keys = (-shares, -self._deficit, -priority)
+        ranked = np.lexsort(keys, axis=0).T.tolist()
+        first = (priority > 0).sum(axis=0).tolist()
         for kind in order:
             room = self._cluster.gpus[kind]
-            first = priority[:, kind]
-            ranked = np.lexsort((-shares[:, kind], -self._deficit[:, kind], -first)).tolist()
-            if not fills:
-                ranked = ranked[: int((first > 0).sum())]
-            for index in ranked:
+            for index in ranked[kind] if fills else ranked[kind][: first[kind]]:
                 if taken[index] or gpus[index] > room or not can[index][kind]:
                     continue
                 taken[index] = True

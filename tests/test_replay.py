@@ -4,6 +4,8 @@ import gzip
 import heapq
 import json
 import math
+import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,13 +16,13 @@ from hypothesis import strategies as st
 
 from isocost.catalog.files import InputError
 from isocost.simulator.cluster import Cluster, Nodes, read_cluster
-from isocost.simulator.metrics import Figures, figures
+from isocost.simulator.metrics import Figures, figures, steady_mean
 from isocost.simulator.policies import EVENT_POLICIES, policy_named, replay_under
 from isocost.simulator.replay import Happened, Replay
 from isocost.simulator.speeds import Durations, tasks
 from isocost.simulator.trace import Job, read_trace
 
-from .conftest import Command, document
+from .conftest import Command, command_line, document, environment
 
 HEADER = "job_id,submit_time_s,num_gpus,duration_s\n"
 
@@ -223,3 +225,64 @@ def test_the_command_replays_writes_its_files_and_refuses(isocost: Command, tmp_
     both = isocost("simulate", "compare", trace, "--cluster", "gpu=2", "--policies", "fifo,sjf")
     assert both.returncode == 0, both.stderr
     assert "sjf" in both.stdout
+
+
+@given(traces, st.integers(4, 7))
+@settings(deadline=None, max_examples=30)
+def test_one_gpu_of_srtf_never_waits_longer_than_fifo_on_average(
+    jobs: list[Job], gpus: int
+) -> None:
+    alone = [Job(job.job_id, job.submit_s, 1, job.duration_s) for job in jobs]
+    means = [figures(run(alone, policy, 1)).avg_jct_s for policy in ("srtf", "sjf", "fifo")]
+    assert means[0] <= min(means[1:]) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "load"), [("M/M/1", 0.6), ("M/M/4", 0.7), ("M/G/1", 0.5), ("M/D/1", 0.8)]
+)
+def test_mean_waits_of_queues_are_those_of_theory(kind: str, load: float) -> None:
+    """All 80 cases with longer runs: benchmarks/queues.py."""
+    servers = 4 if kind == "M/M/4" else 1
+    chance = np.random.default_rng([3, servers, round(100 * load)])
+    count = 15_000
+    arrivals = chance.exponential(1 / (load * servers), count).cumsum().tolist()
+    variation = {"M/M/1": 1.0, "M/M/4": 1.0, "M/G/1": 2.0, "M/D/1": 0.0}[kind]
+    lengths = {
+        0.0: np.ones(count),
+        1.0: chance.exponential(1.0, count),
+        2.0: chance.lognormal(-math.log(3) / 2, math.log(3) ** 0.5, count),
+    }[variation].tolist()
+    jobs = [Job(str(i), a, 1, s) for i, (a, s) in enumerate(zip(arrivals, lengths, strict=True))]
+    done = sorted(run(jobs, "fifo", servers).jobs, key=lambda one: one.task.index)
+    _, (low, high) = steady_mean(np.array([one.wait_s for one in done]), 0.999)
+    if servers == 1:
+        expected = load * (1 + variation) / (2 * (1 - load))
+    else:
+        a = load * servers
+        waits = a**servers / math.factorial(servers) / (1 - load)
+        waits /= waits + sum(a**k / math.factorial(k) for k in range(servers))
+        expected = waits / (servers * (1 - load))
+    assert low <= expected <= high
+
+
+def test_a_killed_replay_leaves_its_finished_part(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    lines = "".join(f"{i},{i},1,{i * 7919 % 977 + 1}\n" for i in range(150_000))
+    trace.write_text(HEADER + lines, encoding="utf-8")
+    arguments = ("simulate", trace, "--cluster", "gpu=500", "--jobs", tmp_path / "jobs.csv")
+    process = subprocess.Popen(
+        command_line(arguments), cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE
+    )
+    part = tmp_path / "jobs.csv.part"
+    until = time.monotonic() + 120
+    while time.monotonic() < until and process.poll() is None:
+        if part.exists() and part.stat().st_size > 100_000:
+            break
+        time.sleep(0.05)
+    assert process.poll() is None, "it was over before it could be killed"
+    process.kill()
+    process.communicate()
+    assert not (tmp_path / "jobs.csv").exists()
+    whole = part.read_text(encoding="utf-8").splitlines()
+    assert len(whole) > 500
+    assert all(line.count(",") == whole[0].count(",") for line in whole[:-1])

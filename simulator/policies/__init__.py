@@ -9,6 +9,7 @@ from ..replay import Done, Listen, Policy, Replay, replay
 from ..rounds import Rules, SharePolicy, replay_rounds
 from ..speeds import Speeds, Task
 from .allox import AlloX
+from .loss import LeastLoss
 from .order import InOrder, by_duration, by_submission
 from .program import Solve, by_pulp, central
 from .programs import (
@@ -39,6 +40,7 @@ EVENT_POLICIES: dict[str, Policy] = {
         Ranked("srtf", remaining),
         Ranked("las", attained, QUANTUM_S),
         Ranked("las-queues", Queues((TIRESIAS_LIMIT_GPU_S,)), QUANTUM_S),
+        LeastLoss("isocost"),
     )
 }
 
