@@ -49,6 +49,13 @@ def with_reserved_prices(offers: pl.DataFrame, discounts: Iterable[Discount]) ->
     list nor the provider's usual discount is known.
     """
     kinds = list(discounts)
+    columns = [f"reserved_{years}y_usd_h" for years in YEARS]
+    listed = pl.any_horizontal(pl.col(name).is_not_null() for name in columns)
+    offers = offers.with_columns(
+        reserved_basis=pl.when(pl.col("reserved_basis").is_null() & listed)
+        .then(pl.lit("list"))
+        .otherwise("reserved_basis")
+    )
     for years in YEARS:
         column = f"reserved_{years}y_usd_h"
         usual = {one.provider: one.multiplier for one in kinds if one.kind == f"reserved_{years}y"}
@@ -56,7 +63,11 @@ def with_reserved_prices(offers: pl.DataFrame, discounts: Iterable[Discount]) ->
         offers = offers.with_columns(
             pl.col(column).fill_null(pl.col("on_demand_usd_h") * multiplier)
         )
-    return offers
+    return offers.with_columns(
+        reserved_basis=pl.when(pl.col("reserved_basis").is_null() & listed)
+        .then(pl.lit("usual_discount"))
+        .otherwise("reserved_basis")
+    )
 
 
 def sustained_use_multiplier(

@@ -63,6 +63,7 @@ class Offer:
     source: str
     nodes_owned: int | None = None
     spot_date: date | None = None  # of the spot price, where it has a day of its own
+    reserved_basis: str | None = None  # list, or usual_discount of the provider
 
 
 @dataclass(frozen=True, slots=True)

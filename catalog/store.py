@@ -47,12 +47,14 @@ OFFER_COLUMNS: Mapping[str, type[pl.DataType]] = {
     "arch": pl.String,  # of the host's processor: x86_64 or arm64
     "reserved_1y_usd_h": pl.Float64,
     "reserved_3y_usd_h": pl.Float64,
+    "reserved_basis": pl.String,  # list, or usual_discount of the provider
     "nodes_owned": pl.Int64,  # how many there are of what one owns; null for what is rented
 }
 MAY_BE_MISSING = (
     "arch",
     "reserved_1y_usd_h",
     "reserved_3y_usd_h",
+    "reserved_basis",
     "nodes_owned",
 )  # in a table of offers
 OFFER_KEY = ("provider", "region", "instance_type")
@@ -107,6 +109,7 @@ class Catalog:
             source=values["source"],
             nodes_owned=values["nodes_owned"],
             spot_date=values["spot_date"],
+            reserved_basis=values["reserved_basis"],
         )
 
     def with_offer(self, offer: Offer) -> "Catalog":

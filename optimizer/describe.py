@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog import Purchase, price_day
+from ..catalog import Offer, Purchase, price_day
 from ..profiles.throughput import Basis, interval
 from . import candidates as columns
-from .candidates import PURCHASES, Candidates
+from .candidates import PURCHASES, TERM_H, Candidates
 from .constraints import carbon_kg
 from .plan import (
     CostLines,
@@ -46,6 +46,13 @@ def planned_candidates(one: Priced, rows: Sequence[int]) -> list[PlannedCandidat
     return [_planned(one, found, regrets[k], carbon, k, row) for k, row in enumerate(rows)]
 
 
+def _source(offer: Offer, purchase: Purchase) -> str:
+    """Where the price comes from: a reserved one may be on-demand less the usual discount."""
+    if purchase in TERM_H and offer.reserved_basis == "usual_discount":
+        return f"{offer.source}; less the provider's usual discount for a commitment"
+    return offer.source
+
+
 def _planned(
     one: Priced,
     found: Candidates,
@@ -72,7 +79,7 @@ def _planned(
             network_gbps=offer.network_gbps,
             price_usd_h=float(found.price_usd_h[k]),
             price_date=price_day(purchase, offer.price_date, offer.spot_date),
-            source=offer.source,
+            source=_source(offer, purchase),
         ),
         purchase=purchase,
         nodes=int(found.nodes[k]),

@@ -160,6 +160,10 @@ def test_reserved_prices_fall_with_the_term() -> None:
     assert (known["reserved_3y_usd_h"] < known["reserved_1y_usd_h"]).all()
     assert (known["reserved_3y_usd_h"] > 0.2 * known["on_demand_usd_h"]).all()
     assert YEARS == (1, 3)
+    assert set(known.filter(reserved_basis="list")["provider"]) == {"gcp"}
+    assert set(known["reserved_basis"]) == {"list", "usual_discount"}
+    others = OFFERS.filter(OFFERS["reserved_1y_usd_h"].is_null())
+    assert others["reserved_basis"].is_null().all()
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
