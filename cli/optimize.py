@@ -166,14 +166,20 @@ def _profile(workload: "Workload", given: Path | None, output: Path | None):  # 
 
 
 def _weights(alpha: float | None, beta: float | None, gamma: float | None) -> "Weights | None":
-    from ..catalog.files import InputError
+    from pydantic import ValidationError
+
+    from ..catalog.files import InputError, sentence
     from ..profiles.workload import Weights
 
     if alpha is None and beta is None and gamma is None:
         return None
     if not (alpha or beta or gamma):
         raise InputError("--alpha, --beta and --gamma are all 0; at least one must be above 0")
-    return Weights(alpha=alpha or 0, beta=beta or 0, gamma=gamma or 0)
+    given = {"alpha": alpha or 0, "beta": beta or 0, "gamma": gamma or 0}
+    try:
+        return Weights.model_validate(given)
+    except ValidationError as error:
+        raise InputError(f"--{sentence(error, Weights)}") from None
 
 
 def _say(text: str) -> None:

@@ -1,9 +1,13 @@
 """The plan that minimises L = alpha Performance + beta Cost + gamma Flexibility.
 
-candidates   every way to run a job, as columns    flexibility  regret when the world changes
-reliability  expected wall time, in closed form    losses       the three on one scale
-pareto       exact fronts                          model        the choice, stated in PuLP
-plan         the plan's records                    optimize     all of it, in order
+candidates   every way to run a job, as columns    constraints  rules, limits, relaxations
+reliability  expected wall time, in closed form    pricing      one job with all its scores
+flexibility  regret when the world changes         losses       the three on one scale
+pareto       exact fronts                          optimize     all of it, in order
+model        jobs that share nothing, in PuLP      many         jobs that share limits
+instance     what `many` solves, as columns        solver       PuLP with HiGHS or CBC, honestly
+explain      why this plan                         weightmap    who wins at which weights
+measuring    what to profile next                  describe     rows as the plan's records
 """
 
 from .optimize import Infeasible, Job, optimize

@@ -77,7 +77,9 @@ def _planned(
             vcpus=offer.vcpus,
             memory_gib=offer.memory_gib,
             network_gbps=offer.network_gbps,
-            price_usd_h=float(found.price_usd_h[k]),
+            # Of a commitment that is used in part, an hour of use.
+            price_usd_h=float(found.price_usd_h[k])
+            / (found.utilisation if purchase in TERM_H and found.utilisation else 1.0),
             price_date=price_day(purchase, offer.price_date, offer.spot_date),
             source=_source(offer, purchase),
         ),
@@ -132,6 +134,8 @@ def _reliability(one: Priced, found: Candidates, k: int, purchase: Purchase) -> 
         if one.job.profile
         else one.facts.checkpoint_bytes / columns.CHECKPOINT_BYTES_PER_S
     )
+    # A commitment that nobody else uses is billed in whole terms.
+    term_s = 0.0 if found.utilisation else 3600 * TERM_H.get(purchase, 0.0)
     bands = facts.spot_hazard if purchase is Purchase.SPOT else ()
     return Reliability(
         work_s=float(found.steps[k] * found.step_s[k]),
@@ -149,8 +153,8 @@ def _reliability(one: Priced, found: Candidates, k: int, purchase: Purchase) -> 
         node_failures_per_h=facts.node_failures_per_h,
         provisioning=DelayFacts(median_s=ready.median_s, sigma=ready.sigma),
         stock_out=DelayFacts(median_s=facts.stock_out.median_s, sigma=facts.stock_out.sigma),
-        billing_granularity_s=facts.billing.granularity_s,
-        billing_minimum_s=facts.billing.minimum_s,
+        billing_granularity_s=term_s or facts.billing.granularity_s,
+        billing_minimum_s=term_s or facts.billing.minimum_s,
         interruptions=float(found.interruptions[k]),
     )
 

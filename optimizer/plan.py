@@ -12,7 +12,10 @@ from ..profiles.workload import ModelFacts, Weights, Workload
 
 
 class PlannedOffer(Record):
-    """The node that is rented; price_usd_h and price_date for the purchase that was planned."""
+    """The node that is rented; price_usd_h and price_date for the purchase that was planned.
+
+    Of a commitment that other work shares, price_usd_h is of an hour of use.
+    """
 
     provider: str
     region: str

@@ -56,6 +56,7 @@ class GangSpec:
         limited: its machines may be missing for long, so that it is given up later.
         """
         known, predicted = candidate.reliability, candidate.predicted
+        lines = predicted.cost_lines
         interval = max(known.checkpoint_interval_s, SMALLEST_INTERVAL_S)
         waits = sum(
             delay.median_s * math.exp(delay.sigma**2 / 2)
@@ -68,8 +69,9 @@ class GangSpec:
             checkpoint_interval_s=interval,
             price_usd_h=candidate.offer.price_usd_h,
             billing=Billing(known.billing_granularity_s, known.billing_minimum_s, "the plan"),
-            storage_usd_s=predicted.cost_lines.storage / predicted.time_s.mean,
-            egress_usd=predicted.cost_lines.egress,
+            # Storage, licences and people are all paid by the time that the job takes.
+            storage_usd_s=(lines.storage + lines.licence + lines.labour) / predicted.time_s.mean,
+            egress_usd=lines.egress,
             hopeless_s=HOPELESS * undisturbed + (MOST_WAIT_S if limited else 0.0),
         )
 

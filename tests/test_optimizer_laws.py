@@ -5,16 +5,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy import special
 
 from isocost.catalog import Catalog, Offer
 from isocost.optimizer.candidates import PURCHASES, Candidates, Settings
 from isocost.optimizer.constraints import Limit
 from isocost.optimizer.flexibility import DONE, GROWTH, RISE, Flexibility, score
 from isocost.optimizer.losses import Objective, losses, weigh
+from isocost.optimizer.measuring import REPEAT_SIGMA, worth_measuring
 from isocost.optimizer.optimize import Infeasible, Job, Priced, decide, optimize, price
+from isocost.optimizer.reliability import lognormal_quantile
 from isocost.optimizer.weightmap import weight_map
 from isocost.profiles.workload import (
     Constraints,
@@ -380,21 +384,58 @@ def test_the_map_of_a_plan_agrees_with_planning_again(
             assert here == pytest.approx(least, abs=1e-9)
 
 
+def test_the_price_of_a_constraint_is_what_planning_without_it_saves(
+    workload: Workload, catalog: Catalog, local: Offer
+) -> None:
+    wishes = Constraints(
+        deadline_s=840, budget_usd=5, forbidden_providers=("local",), spot=False, max_nodes=2
+    )
+    wished = workload.model_copy(update={"constraints": wishes})
+    job = optimize([Job(wished, Path())], catalog, local, explained=True).jobs[0]
+    assert job.explanation is not None
+    prices = {one.key: one for one in job.explanation.constraints}
+    assert set(prices) == {"deadline_s", "budget_usd", "forbidden_providers", "spot", "max_nodes"}
+    assert {key for key, one in prices.items() if one.binds} >= {"forbidden_providers", "spot"}
+    for key, one in prices.items():
+        free = wishes.model_copy(update={key: Constraints.model_fields[key].default})
+        again = workload.model_copy(update={"constraints": free})
+        other = optimize([Job(again, Path())], catalog, local).jobs[0].chosen
+        mine = job.chosen.predicted
+        assert one.loss == pytest.approx(job.chosen.losses.total - other.losses.total, abs=1e-9)
+        if one.binds:
+            assert one.instead == other
+            saved_h = (mine.time_s.mean - other.predicted.time_s.mean) / 3600
+            assert one.hours == pytest.approx(saved_h, abs=1e-9)
+            saved_usd = mine.cost_usd.mean - other.predicted.cost_usd.mean
+            assert one.usd == pytest.approx(saved_usd, abs=1e-9)
+        else:
+            assert other.offer == job.chosen.offer
+
+
 # ---- flexibility ----
 
 
 @pytest.mark.parametrize("hour_usd", [None, 2.0])
 @pytest.mark.parametrize("restricted", [False, True])
+@pytest.mark.parametrize(("seed", "epochs"), [(3, 10.0), (4, 10_000.0)])
 def test_flexibility_is_the_regret_against_hindsight_worked_out_one_by_one(
-    workload: Workload, catalog: Catalog, local: Offer, hour_usd: float | None, restricted: bool
+    workload: Workload,
+    catalog: Catalog,
+    local: Offer,
+    hour_usd: float | None,
+    restricted: bool,
+    seed: int,
+    epochs: float,
 ) -> None:
     some = catalog.filtered(
         "(provider = 'aws' AND accelerator IN ('T4', 'A10G') AND region IN ('us-east-1', 'eu-west-1'))"
         " OR (provider = 'gcp' AND accelerator = 'T4' AND region LIKE 'us-%')"
     )
-    some = replace(some, offers=some.offers.sample(12, seed=3)).with_offer(local)
+    some = replace(some, offers=some.offers.sample(12, seed=seed)).with_offer(local)
     wishes = Flexibilities(hour_usd=hour_usd)
-    few = workload.model_copy(update={"per_device_batch": (64,), "flexibility": wishes})
+    few = workload.model_copy(
+        update={"per_device_batch": (64,), "flexibility": wishes, "epochs": epochs}
+    )
     found = price(Job(few, Path()), some, Weights()).candidates
     permitted = found.purchase != 1 if restricted else np.ones(len(found), bool)
     scored = score(found, some, wishes, permitted)
@@ -613,3 +654,45 @@ def test_profiling_is_worth_something_where_figures_are_guessed(
         assert one.hours_to_measure > 0
     losses_saved = [one.loss for one in explanation.measuring]
     assert losses_saved == sorted(losses_saved, reverse=True)
+
+
+def test_the_worth_of_measuring_is_what_many_errors_give(
+    workload: Workload, catalog: Catalog, local: Offer
+) -> None:
+    """Against ten times as many errors, with every candidate of the group looked at, not only its front."""
+    large = workload.model_copy(
+        update={
+            "model": "resnet50",
+            "samples_per_epoch": 1_281_167,
+            "epochs": 90.0,
+            "max_global_batch": 4096,
+            "constraints": Constraints(deadline_s=40_000),
+        }
+    )
+    some = replace(catalog, offers=catalog.offers.filter(pl.col("provider").is_in(["aws", "gcp"])))
+    one = price(Job(large, Path()), some.with_offer(local), Weights(alpha=0.5, beta=0.5, gamma=0))
+    (chosen,) = decide([one]).chosen
+    (best, *_) = worth_measuring(one, chosen)
+    names = one.catalog.offers["accelerator"].to_numpy()[one.candidates.offer]
+    group = np.flatnonzero(names == best.accelerator)
+    rest = np.flatnonzero((names != best.accelerator) & one.allowed)
+    outside = one.losses.total[rest].min()
+    parts, settings_ = one.flexibility.world.parts, one.candidates.settings
+    setting = one.candidates.setting[group]
+    sigma, work = settings_.step_sigma[setting], parts.work_s[group]
+    rest_variance = np.maximum(settings_.time_variance[setting] - np.expm1(sigma**2) * work**2, 0)
+    least = []
+    for z in special.ndtri((np.arange(400) + 0.5) / 400):
+        f = np.exp(sigma * z - sigma**2 / 2)
+        mean = parts.fixed_s[group] + f * work
+        usd = parts.fixed_usd[group] + f * parts.work_usd[group]
+        spread = np.minimum(sigma, REPEAT_SIGMA)
+        variance = np.expm1(spread**2) * (f * work) ** 2 + rest_variance * f
+        p90 = lognormal_quantile(mean, variance, 0.9)
+        ranges, found = one.losses.ranges, one.candidates
+        total = 0.5 * (
+            one.losses.performance[group] + (p90 - found.time_p90_s[group]) / ranges[0]
+        ) + 0.5 * (one.losses.cost[group] + (usd - found.cost_mean_usd[group]) / ranges[1])
+        total = np.where(p90 <= 40_000, total, np.inf)
+        least.append(min(outside, total.min()))
+    assert best.loss == pytest.approx(one.losses.total[chosen] - np.mean(least), rel=0.05)
