@@ -23,7 +23,9 @@ def front(points: Floats) -> NDArray[np.intp]:
     """
     x, y, z = (np.ascontiguousarray(points[:, i], float) for i in range(3))
     kept = _not_beaten_by_strong_points(x, y, z)
-    order = kept[np.lexsort((kept, z[kept], y[kept], x[kept]))]
+    order = kept[np.argsort(x[kept], kind="stable")]
+    if (np.diff(x[order]) == 0).any():
+        order = kept[np.lexsort((z[kept], y[kept], x[kept]))]
     y, z = y[order], z[order]
     stair_y, stair_z = np.zeros(0), np.zeros(0)  # ascending, descending
     found = []
