@@ -32,7 +32,8 @@ ENTERING = 2  # columns a job that may enter in one round
 MOST_ROUNDS = 200
 LP_GAP = 1e-7
 ELASTIC = 300.0  # price of exceeding a limit by its largest amount, in ranges of L
-STATED = 4  # columns a job in the first integer program
+STATED = 2  # columns a job in the first integer program, which only looks for a good choice
+FIRST_GAP = 3e-4  # at which it ends: what fixing leaves then is quickly solved to the gap asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,41 +143,39 @@ def _integer(
     """From the relaxation to a choice: first among the nearest columns, then among all that may be."""
     start = time.perf_counter()
     best: Ints | None = None
-    bound = relaxed.bound
+    bound, upper = relaxed.bound, math.inf
     rows = _nearest(instance, relaxed, STATED * instance.jobs)
     while True:
-        upper = math.inf if best is None else instance.objective(best)
+        # All columns that a better choice could have are stated: then the solve's bound is a proof.
+        last = len(rows) == len(instance) or (
+            best is not None
+            and relaxed.distance[_others(instance, rows)].min(initial=math.inf)
+            > _reach(upper, relaxed.bound)
+        )
         spent = time.perf_counter() - start
         left = None if time_limit_s is None else max(0.1, time_limit_s - spent)
-        whole = len(rows) == len(instance)
-        limited = _solve(instance, rows, bound, gap, solver, left)
-        if limited.x is not None:
-            found = chosen_by(instance, limited.x, rows)
+        aim = gap if last else max(gap, FIRST_GAP)
+        solved = _solve(instance, rows, relaxed.bound, aim, solver, left, best)
+        if solved.x is not None:
+            found = chosen_by(instance, solved.x, rows)
             if instance.kept(found) and instance.objective(found) < upper:
                 best, upper = found, instance.objective(found)
-        survivors = np.flatnonzero(relaxed.distance <= _reach(upper, relaxed.bound))
-        if np.isin(survivors, rows).all():
-            # Nothing outside the stated columns is in a better choice: their bound holds for all.
-            if limited.status is Status.INFEASIBLE and best is None and whole:
-                status = Status.INFEASIBLE
-            else:
-                bound = max(bound, min(limited.bound, upper))
-                proven = best is not None and upper - bound <= gap * abs(upper) + 1e-9
-                status = Status.OPTIMAL if proven else Status.NOT_PROVEN
-            break
-        if best is not None and upper - bound <= gap * abs(upper):
-            status = Status.OPTIMAL
-            break
-        if left is not None and time.perf_counter() - start >= (time_limit_s or 0):
-            status = Status.NOT_PROVEN
+        if last:
+            bound = max(bound, min(solved.bound, upper))
+        proven = upper - bound <= gap * abs(upper) + 1e-9
+        if last or proven or (left is not None and time.perf_counter() - start >= left + spent):
             break
         if best is None:
             # More columns until there is a choice; all of them in the end.
             rows = _nearest(instance, relaxed, min(len(instance), 6 * len(rows)))
         else:
+            survivors = np.flatnonzero(relaxed.distance <= _reach(upper, relaxed.bound))
             rows = np.union1d(survivors, best)
-    if best is None and status is Status.NOT_PROVEN:
-        status = Status.NO_ANSWER
+    if best is not None:
+        status = Status.OPTIMAL if proven else Status.NOT_PROVEN
+    else:
+        none = last and solved.status is Status.INFEASIBLE
+        status = Status.INFEASIBLE if none else Status.NO_ANSWER
     return _answer(
         status,
         best,
@@ -184,11 +183,17 @@ def _integer(
         relaxed,
         relaxation_s,
         time.perf_counter() - start,
-        len(survivors),
+        int((relaxed.distance <= _reach(upper, relaxed.bound)).sum()),
         len(rows),
         solver,
         bound,
     )
+
+
+def _others(instance: Instance, rows: Ints) -> NDArray[np.bool_]:
+    others = np.ones(len(instance), bool)
+    others[rows] = False
+    return others
 
 
 def _reach(upper: float, bound: float) -> float:
@@ -213,14 +218,19 @@ def _solve(
     gap: float,
     solver: str,
     time_limit_s: float | None,
+    best: Ints | None,
 ) -> Outcome:
-    options: dict[str, Any] = {}
-    if solver == "highs" and gap > 0 and math.isfinite(bound):
-        # A solution this near the bound over all columns ends it; the proof is that bound.
-        options["objective_target"] = bound + gap * abs(bound)
-    return solve(
-        stated(instance, rows), solver=solver, gap=gap / 4, time_limit_s=time_limit_s, **options
-    )
+    """The integer program over the columns in rows, from the best choice so far."""
+    if solver == "cbc":
+        return solve(stated(instance, rows), solver=solver, gap=gap, time_limit_s=time_limit_s)
+    known = None
+    if best is not None and np.isin(best, rows).all():
+        known = np.isin(rows, best).astype(float)
+        if instance.peak is not None:
+            known = np.append(known, instance.peak.share(best))
+    # A solution this near the bound over all columns ends it; the proof is that bound.
+    target: dict[str, Any] = {"objective_target": bound + gap * abs(bound)} if gap > 0 else {}
+    return solve(stated(instance, rows), gap=gap, time_limit_s=time_limit_s, known=known, **target)
 
 
 def relax(instance: Instance) -> Relaxation | None:

@@ -70,11 +70,13 @@ class Milp:
 class Outcome:
     """What a solve gave: x None without a solution; bound no solution lies below.
 
+    reduced: the reduced costs of a continuous model, by HiGHS; zeros otherwise.
     gap: (objective - bound) / max(|objective|, 1e-9), infinite without a solution.
     """
 
     status: Status
     x: Floats | None
+    reduced: Floats
     objective: float
     bound: float
     build_s: float
@@ -136,11 +138,12 @@ def solve(
     solver: str = "highs",
     gap: float = 0.0,
     time_limit_s: float | None = None,
+    known: Floats | None = None,
     **options: Any,
 ) -> Outcome:
     """Solve milp through PuLP; solver 'highs' or 'cbc'; gap relative, at which it may stop.
 
-    options: HiGHS's own, by name. Raises ValueError for another solver's name and pulp's
+    known: a solution to start from (HiGHS only). options: HiGHS's own, by name. Raises ValueError for another solver's name and pulp's
     PulpSolverError where CBC is not installed (with PuLP 4: pip install 'pulp[cbc]').
     """
     if solver not in {"highs", "cbc"}:
@@ -151,7 +154,7 @@ def solve(
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         model.solve(
-            _highs(gap, time_limit_s, options)
+            _highs(gap, time_limit_s, known, options)
             if solver == "highs"
             else _cbc(gap, time_limit_s, log)
         )
@@ -176,6 +179,7 @@ def solve(
     return Outcome(
         status=status,
         x=x if has_one else None,
+        reduced=_reduced(milp, variables, solver),
         objective=objective,
         bound=min(bound, objective),
         build_s=built - start,
@@ -184,13 +188,22 @@ def solve(
     )
 
 
+def _reduced(milp: Milp, variables: list[Any], solver: str) -> Floats:
+    if milp.integer.any() or solver != "highs":
+        return np.zeros(len(variables))
+    return np.asarray(np.nan_to_num([_number(variable.dj) for variable in variables]))
+
+
 def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _highs(gap: float, time_limit_s: float | None, options: dict[str, Any]) -> Any:
+def _highs(
+    gap: float, time_limit_s: float | None, known: Floats | None, options: dict[str, Any]
+) -> Any:
     tight = {"mip_feasibility_tolerance": TIGHT, "primal_feasibility_tolerance": TIGHT}
     return _AtOnce(
+        known,
         msg=False,
         gapRel=gap,
         gapAbs=0.0,
@@ -218,12 +231,25 @@ def _highs_says(model: Any) -> tuple[bool, bool, float]:
 
 
 class _AtOnce(pulp.HiGHS):  # type: ignore[misc]
-    """PuLP's HiGHS, with the model handed over by two calls instead of one a column and a row."""
+    """PuLP's HiGHS, with the model handed over by two calls instead of one a column and a row.
+
+    known: a solution to start from, which PuLP 3.3 would ignore.
+    """
+
+    def __init__(self, known: Floats | None, **options: Any) -> None:
+        super().__init__(**options)
+        self.known = known
 
     def buildSolverModel(self, lp: Any) -> None:
         if BULK:
             super().buildSolverModel(lp)
-            return
+        else:
+            self._hand_over(lp)
+        if self.known is not None and len(self.known) == lp.solverModel.getNumCol():
+            places = np.arange(len(self.known), dtype=np.int32)
+            lp.solverModel.setSolution(len(self.known), places, self.known)
+
+    def _hand_over(self, lp: Any) -> None:
         inf, variables = highspy.kHighsInf, lp.variables()
         for index, variable in enumerate(variables):
             variable.index = index
