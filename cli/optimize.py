@@ -9,6 +9,7 @@ from .output import CatalogChoice, FreshChoice, OwnedChoice
 
 if TYPE_CHECKING:
     from ..optimizer.plan import Plan, PlannedCandidate
+    from ..optimizer.shared import Shared
     from ..profiles.workload import Weights, Workload
 
 
@@ -31,6 +32,20 @@ def optimize(
     ] = None,
     hourly: Annotated[
         float | None, typer.Option(min=0, help="USD an hour at most, all nodes together.")
+    ] = None,
+    quota: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=NODES for all jobs together: aws=8, aws:us-east-1=4, A100=2."),
+    ] = None,
+    total_budget: Annotated[
+        float | None, typer.Option(min=0, help="USD for all jobs together.")
+    ] = None,
+    total_hourly: Annotated[
+        float | None, typer.Option(min=0, help="USD an hour for all jobs together.")
+    ] = None,
+    max_share: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="At most this part of the money to one provider."),
     ] = None,
     objective: Annotated[
         Literal["weighted", "chebyshev"],
@@ -63,6 +78,8 @@ def optimize(
     isocost optimize examples/cifar10.yaml --alpha 1 --deadline 2h -o plan.json
 
     isocost optimize job.yaml --budget 40 --hourly 12 --explain
+
+    isocost optimize a.yaml b.yaml c.yaml --quota aws=8 --total-budget 90 --max-share 0.5
     """
     from .. import __version__
     from ..catalog import Freshness, catalog_of, this_machine, with_owned
@@ -99,6 +116,7 @@ def optimize(
             objective=objective,
             solver=solver,
             explained=explain,
+            shared=_shared(quota, total_budget, total_hourly, max_share),
             version=__version__,
             command=_command(),
         )
@@ -118,6 +136,16 @@ def optimize(
         for written in (output, report):
             if written is not None:
                 _say(f"Written to {written}")
+
+
+def _shared(
+    quota: list[str] | None, budget: float | None, hourly: float | None, share: float | None
+) -> "Shared | None":
+    from ..optimizer.shared import Shared, quotas
+
+    if not quota and budget is None and hourly is None and share is None:
+        return None
+    return Shared(quotas(quota or []), budget, hourly, share)
 
 
 def _command() -> str:

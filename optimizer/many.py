@@ -162,7 +162,7 @@ def _integer(
                 best, upper = found, instance.objective(found)
         if last:
             bound = max(bound, min(solved.bound, upper))
-        proven = upper - bound <= gap * abs(upper) + 1e-9
+        proven = best is not None and upper - bound <= gap * abs(upper) + 1e-9
         if last or proven or (left is not None and time.perf_counter() - start >= left + spent):
             break
         if best is None:

@@ -15,9 +15,12 @@ from .constraints import Relaxation, relaxations
 from .describe import planned_candidates
 from .explain import explain
 from .losses import Objective
+from .many import Answer
 from .model import Column, Solution, choose
 from .plan import Plan, PlannedCandidate, PlannedJob, Solver
 from .pricing import Job, Priced, price
+from .shared import Shared, remedies, together
+from .solver import Status
 
 __all__ = ["Infeasible", "Job", "Priced", "optimize", "price"]
 
@@ -48,6 +51,7 @@ def optimize(
     objective: Objective = "weighted",
     solver: str = "highs",
     explained: bool = False,
+    shared: Shared | None = None,
     fresh: Freshness | None = None,
     version: str = "",
     command: str = "",
@@ -55,8 +59,8 @@ def optimize(
     """The plan that minimises the sum of L over jobs.
 
     offers: the part of the catalog that may be chosen, all of it by default; the losses are
-    normalised over the whole catalog either way. weights: instead of each workload's own. fresh: how
-    old a price may be before the plan says that it is stale.
+    normalised over the whole catalog either way. weights: instead of each workload's own. shared:
+    limits over all jobs together; what is proven is then the sum of L within them. fresh: how old a price may be before the plan says that it is stale.
     Raises InputError for what cannot be planned and Infeasible where constraints conflict.
     """
     start = time.perf_counter()
@@ -64,7 +68,7 @@ def optimize(
     if offers is not None and (offers.offers["provider"] == local.provider).any():
         offers = offers.with_offer(local)
     priced = [price(job, whole, weights or job.workload.weights, offers, objective) for job in jobs]
-    decision = decide(priced, solver)
+    decision = decide(priced, solver) if shared is None else decide_together(priced, shared, solver)
     generated = decision.generated - start
     solution = decision.solution
     planned = [
@@ -130,6 +134,37 @@ def decide(priced: Sequence[Priced], solver: str = "highs") -> Decision:
         for one, rows, k in zip(priced, survivors, solution.chosen, strict=True)
     )
     return Decision(chosen, survivors, solution, generated)
+
+
+def decide_together(priced: Sequence[Priced], shared: Shared, solver: str = "highs") -> Decision:
+    """Choose a candidate for each job within what they share; raises Infeasible where none can be."""
+    for one in priced:
+        if not one.allowed.any():
+            raise infeasible(one)
+    generated = time.perf_counter()
+    found = together(priced, shared, solver)
+    if found.chosen is None or found.answer is None:
+        if found.status is not Status.INFEASIBLE:
+            raise Infeasible("no plan was found in time, and none was proven impossible")
+        said = "; or with ".join(remedies(priced, shared))
+        possible = f"possible again with {said}" if said else "no single change is enough"
+        raise Infeasible(
+            f"no choice for the {len(priced)} jobs keeps every limit that they share; {possible}"
+        )
+    stated = tuple(one.efficient() for one in priced)
+    return Decision(found.chosen, stated, _as_solution(found.chosen, found.answer), generated)
+
+
+def _as_solution(chosen: tuple[int, ...], answer: Answer) -> Solution:
+    return Solution(
+        chosen=chosen,
+        status=str(answer.status),
+        gap=answer.gap,
+        columns=answer.stated,
+        build_s=answer.relaxation_s,
+        solve_s=answer.integer_s,
+        solver=answer.solver,
+    )
 
 
 def _stale(chosen: PlannedCandidate, today: date, fresh: Freshness | None) -> str | None:
