@@ -451,6 +451,17 @@ def test_gpuhunts_catalog_is_read(server: Server, monkeypatch: pytest.MonkeyPatc
     assert ["'Z999-80GB' is not known" in one.reason for one in done.found.refused] == [True]
 
 
+def test_gpuhunt_without_a_network_is_one_sentence(
+    isocost: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gpuhunt")
+    monkeypatch.setenv("GPUHUNT_CATALOG_URL", "http://127.0.0.1:9")
+    done = isocost("catalog", "refresh", "gpuhunt-nebius")
+    assert done.returncode == 4
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "gpuhunt could not load its catalog" in done.stderr
+
+
 # ---------------------------------------------------------------------------- what goes wrong
 
 

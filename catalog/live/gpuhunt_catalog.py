@@ -3,6 +3,7 @@
 https://github.com/dstackai/gpuhunt
 """
 
+import logging
 import socket
 from collections.abc import Iterator
 
@@ -19,6 +20,8 @@ def quotes(web: Web, asked: Asked) -> Iterator[Quote]:
             f"{web.name}: the package gpuhunt is missing; pip install 'isocost[gpuhunt]'"
         ) from None
     name = web.name.removeprefix("gpuhunt-")
+    # What it would log of a failure is said in our one sentence.
+    logging.getLogger("gpuhunt").addHandler(logging.NullHandler())
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_S[1])  # gpuhunt's own downloads have none
     try:
@@ -32,6 +35,10 @@ def quotes(web: Web, asked: Asked) -> Iterator[Quote]:
         ) from None
     finally:
         socket.setdefaulttimeout(before)
+    if not items:
+        raise RefreshError(
+            f"{web.name}: gpuhunt's list of {name} could not be had; try again later"
+        )
     for item in items:
         if item.gpu_vendor == "google":
             continue  # TPU slices: counted and named otherwise than ours
