@@ -161,6 +161,11 @@ def basis(candidates: Sequence[PlannedCandidate], conditions: Conditions) -> tup
             conditions.market.of_zones(one.offer.region, one.offer.zones).describe() for one in spot
         }
         told += sorted(markets)
+        seen = min(trace.nodes for trace in conditions.market.traces)
+        if any(one.nodes > seen for one in spot):
+            told.append(f"gangs larger than the {seen} nodes observed get their share of the count")
+    elif conditions.market is not None:
+        told.append("no job stands on the spot market, so that the spot trace plays no part")
     elif spot:
         bulk = (
             f"; {spreads.bulk_share:.0%} of the losses in shocks that take {spreads.bulk_hit:.0%} "

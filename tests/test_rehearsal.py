@@ -178,6 +178,18 @@ def test_bills_cover_only_machines_that_stand() -> None:
     assert found.finished.all()
 
 
+def test_a_rehearsal_says_what_it_made_of_the_trace() -> None:
+    there = Conditions(market=market((9, 4)))
+    small, large, none = (
+        " ".join(rehearse(plan(one), replications=2, conditions=there).basis)
+        for one in (gang(4), gang(8), candidate(4))
+    )
+    assert "replayed in blocks of 240 h from 9 h observed in us-central1-a (the test)" in small
+    assert "share of the count" not in small
+    assert "larger than the 4 nodes observed get their share of the count" in large
+    assert "plays no part" in none
+
+
 HEADER = "trace_id,t_start_s,duration_s,available_nodes"
 
 
