@@ -33,6 +33,9 @@ def _group() -> None:
 
 
 app.command("predict")(measurements.predict)
+app.command("show")(measurements.show)
+app.command("import")(measurements.import_)
+app.command("export")(measurements.export)
 
 
 @app.command("measure")

@@ -23,6 +23,8 @@ from .transfer import Transfer, is_half
 
 MISMATCH_SIGMA = 0.3  # of a series that differs in one key from what is asked, e.g. the precision
 
+# The background's series differ by more than what a table and a question may share.
+BACKGROUND_KEYS = ("dataset", "framework", "precision", "source", "unit", "xla")
 UNKNOWN_SIGMA = 1.0  # of an accelerator without a data sheet
 
 
@@ -74,7 +76,7 @@ def _tags(rows: Sequence[Row]) -> set[str]:
     for row in rows:
         for name, value in row.tags.items():
             values.setdefault(name, []).append(value)
-    return {name for name, all_ in values.items() if len(set(all_)) <= max(1, len(all_) // 2)}
+    return {name for name, all_ in values.items() if 1 < len(set(all_)) <= len(all_) // 2}
 
 
 def value_of(row: Row, name: str) -> str:
@@ -110,6 +112,7 @@ class Predictor:
     spread: Spread
     transfer: Transfer
     _fits: dict[tuple[int, ...], Scaling] = field(default_factory=dict)
+    _looked_up: dict[tuple[str, ...], tuple[list[int], int]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -117,8 +120,10 @@ class Predictor:
         measured: Sequence[Row],
         wanted: Sequence[Row],
         accelerators: Mapping[str, Accelerator],
+        background: Sequence[Row] = (),
         progress: Callable[[str], None] = lambda _: None,
     ) -> "Predictor":
+        """background: measurements of others that tell what accelerators reach."""
         keys = shared_keys(measured, wanted)
         series = group(measured, keys)
         progress(f"{len(measured)} measurements in {len(series)} series")
@@ -127,22 +132,30 @@ class Predictor:
             keys,
             accelerators,
             Spread.learned([(each.points, each.step_s) for each in series]),
-            Transfer.of(series, accelerators),
+            Transfer.of([*series, *group(background, BACKGROUND_KEYS)], accelerators),
         )
 
-    def predict(self, row: Row) -> Prediction | None:
-        """The prediction of one configuration; None where its model was never measured."""
-        near, differing = self._nearest(row, accelerator_key(row.cell("accelerator")))
-        if near:
-            fit = self._fit(near)
-            at = row_points([row])
-            step = float(fit.step_s(at)[0])
-            sigma, measured = self.spread.sigma(fit, at)
-            basis = "measured" if measured[0] and not differing else "fitted"
-            return _prediction(
-                row, step, math.hypot(float(sigma[0]), MISMATCH_SIGMA * differing), basis
-            )
-        return self._transferred(row)
+    def predict(self, rows: Sequence[Row]) -> list[Prediction | None]:
+        """A prediction of each configuration; None where its model was never measured."""
+        found: list[Prediction | None] = [None] * len(rows)
+        together: dict[tuple[int, ...], list[tuple[int, int]]] = {}
+        for place, row in enumerate(rows):
+            near, differing = self._nearest(row, accelerator_key(row.cell("accelerator")))
+            if near:
+                together.setdefault(tuple(near), []).append((place, differing))
+            else:
+                found[place] = self._transferred(row)
+        for near_, places in together.items():
+            fit = self._fit(near_)
+            at = row_points([rows[place] for place, _ in places])
+            steps, (sigmas, measured) = fit.step_s(at), self.spread.sigma(fit, at)
+            for (place, differing), step, sigma, seen in zip(
+                places, steps, sigmas, measured, strict=True
+            ):
+                basis = "measured" if seen and not differing else "fitted"
+                reach = math.hypot(float(sigma), MISMATCH_SIGMA * differing)
+                found[place] = _prediction(rows[place], float(step), reach, basis)
+        return found
 
     def unknown(self, row: Row, origin: str) -> str:
         """Why a configuration has no prediction."""
@@ -160,6 +173,15 @@ class Predictor:
         many of them."""
         model = row.cell("model").lower()
         known = row.batch is not None
+        asked = [(name, value_of(row, name)) for name in self.keys]
+        mark = (model, accelerator, str(known), *(value for _, value in asked))
+        if mark not in self._looked_up:
+            self._looked_up[mark] = self._look_up(model, accelerator, known, asked)
+        return self._looked_up[mark]
+
+    def _look_up(
+        self, model: str, accelerator: str, known: bool, asked: Sequence[tuple[str, str]]
+    ) -> tuple[list[int], int]:
         best: tuple[bool, ...] | None = None
         found: list[int] = []
         for index, each in enumerate(self.series):
@@ -167,7 +189,6 @@ class Predictor:
                 continue
             if (each.rows[0].batch is not None) != known:
                 continue
-            asked = [(name, value_of(row, name)) for name in self.keys]
             differs = tuple(bool(value) and each.keys[name] != value for name, value in asked)
             if "unit" in self.keys and differs[self.keys.index("unit")]:
                 continue

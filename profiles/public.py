@@ -11,6 +11,8 @@ import numpy as np
 
 from ..catalog import Accelerator
 from .records import Precision
+from .table import Row
+from .table import row as table_row
 from .workload import ModelFacts
 
 
@@ -21,15 +23,11 @@ class PublicMeasurement:
 
     accelerator: str
     model: str
-    pixels: int
     precision: Precision
     per_device_batch: int
     devices: int
     samples_per_s_per_device: float
     train_flops_per_sample: float
-    framework: str
-    as_of: str
-    source: str
 
     @property
     def step_s(self) -> float:
@@ -51,23 +49,28 @@ def _rows(name: str) -> list[dict[str, str]]:
 
 
 @lru_cache
+def public_rows() -> tuple[Row, ...]:
+    """All rows of the package's own table of published TensorFlow training throughput."""
+    return tuple(
+        table_row(cells, line, measured=True) for line, cells in enumerate(_rows("public.csv"), 2)
+    )
+
+
+@lru_cache
 def measurements() -> tuple[PublicMeasurement, ...]:
-    """All rows of the table of public measurements."""
+    """The public rows by which data sheets are calibrated: those whose FLOPs a sample are known."""
     return tuple(
         PublicMeasurement(
-            accelerator=row["accelerator"],
-            model=row["model"],
-            pixels=int(row["pixels"]),
-            precision=row["precision"],  # type: ignore[arg-type]
-            per_device_batch=int(row["per_device_batch"]),
-            devices=int(row["devices"]),
-            samples_per_s_per_device=float(row["samples_per_s_per_device"]),
-            train_flops_per_sample=float(row["train_flops_per_sample"]),
-            framework=row["framework"],
-            as_of=row["as_of"],
-            source=row["source"],
+            accelerator=each.cell("accelerator"),
+            model=each.cell("model"),
+            precision=each.cell("precision"),  # type: ignore[arg-type]
+            per_device_batch=int(each.cell("per_device_batch")),
+            devices=each.devices,
+            samples_per_s_per_device=(each.throughput or 0.0) / each.devices,
+            train_flops_per_sample=float(each.cell("train_flops_per_sample")),
         )
-        for row in _rows("public.csv")
+        for each in public_rows()
+        if each.cell("train_flops_per_sample")
     )
 
 

@@ -33,16 +33,20 @@ from scipy.optimize import isotonic_regression, least_squares, nnls
 Floats = NDArray[np.float64]
 
 OVERLAPS = (1.0, 2.0, 4.0)
+OVERLAP_PRIOR = (0.65, 0.25, 0.1)  # NCCL in TensorFlow and Horovod hides little of small exchanges
+FOLDS = 5
 # A coefficient's prior: its effect at REFERENCE, as a share of a typical step. The mean is what
 # public series lose on average; the spread is as wide as what they differ by.
 REFERENCE = {"m": 8.0, "n": 8.0, "K": 32.0}
 PRIOR_SHARE = 0.02
 STEP_SHARE = 0.2  # of a step at the largest measured batch that a batch of none would take
-PAIR_SPREAD = 1 / 3  # of the other coefficients': a pair of nodes is special only if seen to be
+# Gradients of tens of MB over links of 1 to 10 GB/s take tens of ms, a hop 20 to 500 us: volume over
+# bandwidth comes first, hops and contention second, a pair of nodes being special last.
+SPREADS = np.array([1.0, 0.2, 1.0, 0.2, 0.3, 0.2, 0.1, 0.1])
 NOISE = 0.03  # relative error of one measured step before residuals say otherwise
 NOISE_POINTS = 4.0  # how many residuals that guess is worth
-BEYOND = 0.04  # for each doubling of devices, and of nodes, beyond those measured
 Z95 = 1.6449  # the normal's 95 % quantile: a 90 % interval reaches so many sigma
+LEAST_COMPUTE = 1e-3  # of a typical step: what is left of it without exchange, at least
 TINY = 1e-12  # seconds; nothing is quicker
 WANDER = 0.04  # a placement's own deviation from the law, before residuals say otherwise
 
@@ -121,19 +125,22 @@ class Law:
         step_s = step_s / typical
         # Compute terms are scaled by what they reach, the others by their value at REFERENCE.
         reach = np.maximum(compute.max(axis=0), 1e-12)
-        scale = np.concatenate([reach, _reference()])
+        scale = np.concatenate([reach, reference_terms()])
         terms = np.hstack([compute, exchange]) / scale
         own = len(reach)
         spread = np.ones(terms.shape[1])
-        spread[-2:] = PAIR_SPREAD
+        spread[own:] = SPREADS
         mean = np.zeros(terms.shape[1])
-        mean[0], mean[1:own], mean[own:-2] = STEP_SHARE, 1 - STEP_SHARE, PRIOR_SHARE
+        mean[0], mean[1:own] = STEP_SHARE, 1 - STEP_SHARE
+        mean[own:-2] = PRIOR_SHARE * SPREADS[:-2]
         pull = NOISE / spread
         pull[:own] *= 0.5  # the compute part speaks for itself unless devices were never alone
         weighted = terms / step_s[:, None]
-        start, _ = nnls(
-            np.vstack([weighted, np.diag(pull)]), np.concatenate([np.ones(len(at)), pull * mean])
-        )
+        least = np.zeros(terms.shape[1])
+        least[0] = LEAST_COMPUTE
+        prior = np.diag(pull)
+        rest = np.concatenate([np.ones(len(at)) - weighted @ least, pull * (mean - least)])
+        start = least + nnls(np.vstack([weighted, prior]), rest)[0]
         if overlap == 1.0 or not exchange.any():
             return cls(overlap, knots, scale / typical, start)
 
@@ -148,10 +155,10 @@ class Law:
             by_g = (g / total) ** (overlap - 1)
             by_s = (s / total) ** (overlap - 1)
             rows = np.hstack([weighted[:, :own] * by_g[:, None], weighted[:, own:] * by_s[:, None]])
-            return np.vstack([rows, np.diag(pull)])
+            return np.vstack([rows, prior])
 
         found = least_squares(
-            residuals, np.maximum(start, 1e-3), slope, bounds=(0, np.inf), max_nfev=100
+            residuals, np.maximum(start, 2e-3), slope, bounds=(least, np.inf), max_nfev=50
         )
         return cls(overlap, knots, scale / typical, found.x)
 
@@ -178,7 +185,7 @@ class Law:
         """J'J + prior, of points in units of NOISE."""
         rows = self.gradient(at)
         spread = np.ones(rows.shape[1])
-        spread[-2:] = PAIR_SPREAD
+        spread[-len(SPREADS) :] = SPREADS
         return rows.T @ rows / NOISE**2 + np.diag(1 / spread**2)
 
 
@@ -189,7 +196,8 @@ def _norm(g: Floats, s: Floats, p: float) -> Floats:
     return big * ((g / big) ** p + (s / big) ** p) ** (1 / p)
 
 
-def _reference() -> Floats:
+def reference_terms() -> Floats:
+    """The exchange terms at REFERENCE, shape (8,)."""
     m, n, k = REFERENCE["m"], REFERENCE["n"], REFERENCE["K"]
     one = exchange_terms(points([(1, m, 1, m)]))[0]
     many = exchange_terms(points([(1, k, n, k / n)]))[0]
@@ -208,6 +216,12 @@ class Curve:
     measured_s: Floats
     smooth_s: Floats
     apart: Floats  # largest log distance of a reading from measured_s
+    precision: Floats  # inverse covariance of the residuals, shape (batches, batches)
+
+    def open(self, batch: Floats, wander: float) -> Floats:
+        """What the readings leave open of the placement's deviation, as a variance."""
+        known = _deviation(batch, self.batches, wander)
+        return np.asarray(wander**2 - np.einsum("ij,jk,ik->i", known, self.precision, known))
 
     def at(self, batch: Floats, law_s: Floats, law_at_knots_s: Floats) -> Floats:
         """Steps at batches: between knots in the law's shape, beyond them in its proportion."""
@@ -247,9 +261,14 @@ class Scaling:
     degrees: float
 
     @classmethod
-    def fit(cls, at: Points, step_s: Floats) -> Self:
-        """The model of measured steps; a configuration may be given several times."""
-        laws, weights = _members(at, step_s)
+    def fit(cls, at: Points, step_s: Floats, weights: Floats | None = None) -> Self:
+        """The model of measured steps; a configuration may be given several times.
+
+        weights: of the members of OVERLAPS; by default from the errors on points left out.
+        """
+        laws = tuple(Law.fit(at, step_s, p) for p in overlaps(at))
+        if weights is None or len(weights) != len(laws):
+            weights = _weights(at, step_s, len(laws))
         law_s = _combined(laws, weights, at)
         residual = np.log(step_s / law_s)
         placement = at.placements()
@@ -295,7 +314,7 @@ class Scaling:
         """Log-standard-deviation of a measurement about step_s, shape (points,).
 
         What the coefficients leave open, what the members disagree on, how far placements wander
-        from the law, more so beyond those measured, and the noise of the measurement it will be compared with.
+        from the law, and the noise of the measurement it will be compared with.
         """
         value = np.log(np.array([law.step_s(at) for law in self.laws]))
         mean = self.weights @ value
@@ -305,13 +324,13 @@ class Scaling:
             rows = law.gradient(at)
             solved = np.linalg.solve(information, rows.T).T
             open_ += weight * np.einsum("ij,ij->i", rows, solved)
-        most = max(K for K, _, _ in self.curves)
-        widest = max(n for _, n, _ in self.curves)
-        beyond = np.log2(np.maximum(at.devices / most, 1)) + np.log2(
-            np.maximum(at.nodes / widest, 1)
-        )
-        law = open_ * max(self.noise / NOISE, 1.0) ** 2 + apart + self.wander**2
-        law += (BEYOND * beyond) ** 2
+        law = open_ * max(self.noise / NOISE, 1.0) ** 2 + apart
+        wander = np.full(len(at), self.wander**2)
+        for (K, n, m), each in self.curves.items():
+            here = (at.devices == K) & (at.nodes == n) & (at.fullest == m)
+            if here.any():
+                wander[here] = each.open(at.batch[here], self.wander)
+        law += wander
         sigma = np.sqrt(law + self.noise**2)
         keys = zip(at.batch, at.devices, at.nodes, at.fullest, strict=True)
         for i, (b, K, n, m) in enumerate(keys):
@@ -326,27 +345,31 @@ def _combined(laws: tuple[Law, ...], weights: Floats, at: Points) -> Floats:
     return np.asarray(np.exp(weights @ np.log(np.array([law.step_s(at) for law in laws]))))
 
 
-def _members(at: Points, step_s: Floats) -> tuple[tuple[Law, ...], Floats]:
-    """The laws of each overlap and their weights: inverse squared error on placements left out."""
+def overlaps(at: Points) -> tuple[float, ...]:
+    """The overlaps that points can tell apart: one, where nothing is exchanged."""
+    return OVERLAPS if exchange_terms(at).any() else OVERLAPS[:1]
+
+
+def _weights(at: Points, step_s: Floats, members: int) -> Floats:
+    """The members' weights: the prior over the mean squared error on placements left out, the
+    larger half of the devices among them."""
+    if members == 1:
+        return np.ones(1)
     placement = at.placements()
-    if not exchange_terms(at).any() or placement.max() < 2:
-        overlaps = (1.0, 2.0) if exchange_terms(at).any() else (1.0,)
-        return tuple(Law.fit(at, step_s, p) for p in overlaps), np.full(
-            len(overlaps), 1 / len(overlaps)
-        )
-    laws = tuple(Law.fit(at, step_s, p) for p in OVERLAPS)
-    folds = placement % min(8, placement.max() + 1)
-    errors = np.zeros(len(laws))
-    for fold in np.unique(folds):
-        out = folds == fold
-        if out.all():
+    folds = placement % min(FOLDS, placement.max() + 1)
+    masks = [folds == fold for fold in np.unique(folds)]
+    masks.append(at.devices > at.devices.max() / 2)
+    errors = np.zeros(members)
+    count = 0
+    for out in masks:
+        if out.all() or placement.max() < 2:
             continue
+        count += int(out.sum())
         for i, p in enumerate(OVERLAPS):
             law = Law.fit(at.at(~out), step_s[~out], p)
             errors[i] += np.sum(np.log(step_s[out] / law.step_s(at.at(out))) ** 2)
-    mean = errors / len(at) + NOISE**2
-    weights = mean**-2
-    return laws, weights / weights.sum()
+    weights = np.array(OVERLAP_PRIOR) / (errors / max(count, 1) + NOISE**2)
+    return np.asarray(weights / weights.sum())
 
 
 def _spreads(
@@ -373,12 +396,20 @@ def _curve(
     mean = np.bincount(which, residual) / count
     measured = np.exp(np.bincount(which, np.log(step_s)) / count)
     law = np.exp(np.bincount(which, np.log(law_s)) / count)
-    # One shared deviation and one that changes along the batch, of equal weight.
-    apart = np.abs(np.subtract.outer(np.log2(batches), np.log2(batches)))
-    cov = wander**2 * (0.5 + 0.5 * np.exp(-apart / 2))
-    smooth = cov @ np.linalg.solve(cov + np.diag(noise**2 / count), mean)
+    cov = _deviation(batches, batches, wander)
+    precision = np.asarray(np.linalg.inv(cov + np.diag(noise**2 / count)), dtype=float)
+    smooth = cov @ precision @ mean
     rising = isotonic_regression(law * np.exp(smooth), weights=count.astype(float)).x
     monotone = isotonic_regression(measured, weights=count.astype(float)).x
     apart_s = np.zeros(len(batches))
     np.maximum.at(apart_s, which, np.abs(np.log(step_s / monotone[which])))
-    return Curve(batches, monotone, rising, apart_s)
+    return Curve(batches, monotone, rising, apart_s, precision)
+
+
+def _deviation(one: Floats, other: Floats, wander: float) -> Floats:
+    """Covariance of a placement's deviation from the law between batches, shape (one, other).
+
+    Half of it is shared by all batches, half changes along them, by e in two octaves.
+    """
+    apart = np.abs(np.subtract.outer(np.log2(one), np.log2(other)))
+    return np.asarray(wander**2 * (0.5 + 0.5 * np.exp(-apart / 2)))

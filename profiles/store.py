@@ -1,12 +1,13 @@
-"""Where profiles lie, and which one is the latest of a workload."""
+"""Where profiles and imported measurements lie, and which profile is the latest of a workload."""
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..catalog.files import InputError
+from ..catalog.files import InputError, write_whole
 from ..catalog.home import home
 from .records import Profile
+from .table import COLUMNS, Row, read_table, write_rows
 from .workload import Workload
 
 
@@ -42,3 +43,73 @@ def _readable(path: Path) -> Profile | None:
         return Profile.parse(content, str(path))
     except (OSError, ValueError, InputError):
         return None
+
+
+def imports_path() -> Path:
+    """The table of measurements that the user imported."""
+    return home() / "measurements.csv"
+
+
+def imported() -> tuple[Row, ...]:
+    """The user's imported rows, none where nothing was imported."""
+    path = imports_path()
+    return read_table(path, measured=True).sound().rows if path.exists() else ()
+
+
+def keep_imports(rows: Iterable[Row]) -> tuple[int, int]:
+    """Add rows to the imported ones; how many were new, and how many were there already."""
+    held = {_cells(row): None for row in imported()}
+    before = len(held)
+    given = [_cells(row) for row in rows]
+    held.update(dict.fromkeys(given))
+    new = len(held) - before
+    if new:
+        cells = [dict(zip(COLUMNS, each, strict=True)) for each in held]
+        write_whole(imports_path(), write_rows(COLUMNS, cells))
+    return new, len(given) - new
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return tuple(row.cell(name) for name in COLUMNS)
+
+
+def own_rows() -> list[dict[str, object]]:
+    """What was measured here, from every profile in the data directory, as cells of COLUMNS."""
+    return [
+        cells
+        for path in sorted(profiles_folder().glob("*profile*.json"))
+        if (profile := _readable(path)) is not None
+        for cells in profile_cells(profile)
+    ]
+
+
+def profile_cells(profile: Profile) -> list[dict[str, object]]:
+    """A profile's measurements as cells of COLUMNS.
+
+    Workers that share a machine's processors count as accelerators on one node.
+    """
+    version = profile.host.versions.get("tensorflow", "")
+    return [
+        {
+            "source": f"measured on {profile.host.cpu}, {profile.host.cores:g} cores",
+            "source_version": f"{profile.created:%Y-%m-%d}",
+            "framework": "TensorFlow",
+            "framework_version": version,
+            "model": profile.model,
+            "dataset": profile.data,
+            "accelerator": one.setting.accelerator,
+            "accelerators": one.setting.replicas,
+            "accelerators_per_node": one.setting.replicas // one.setting.nodes,
+            "nodes": one.setting.nodes,
+            "precision": one.setting.knobs.precision,
+            "xla": "on" if one.setting.knobs.xla else "off",
+            "per_device_batch": one.setting.per_device_batch,
+            "global_batch": one.setting.global_batch,
+            "unit": "samples/s",
+            "throughput": f"{one.samples_per_s:.6g}",
+            "step_time_s": f"{one.step_time_s.value:.6g}",
+            "n_runs": len(one.processes),
+            "notes": f"strategy={one.setting.knobs.strategy}",
+        }
+        for one in profile.measurements
+    ]

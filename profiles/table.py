@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..catalog.files import InputError, did_you_mean
+from .sheets import key as accelerator_key
 
 COLUMNS = (
     "source",
@@ -268,3 +269,51 @@ def write_rows(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> 
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
+
+
+DISAGREE = 1.1  # sources whose figures for one setting differ by more are in conflict
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two sources' figures for the same setting, the slower first; lines as in their tables."""
+
+    slower: Row
+    faster: Row
+
+    @property
+    def ratio(self) -> float:
+        return (self.faster.throughput or 0.0) / (self.slower.throughput or 1.0)
+
+    def describe(self) -> str:
+        """The conflict in a sentence."""
+        at = self.slower
+        batch = f", batch {at.batch:g}" if at.batch else ""
+        return (
+            f"{at.cell('model')} on {at.devices} x {at.cell('accelerator')}{batch}, "
+            f"{at.cell('precision') or 'precision not stated'}: {at.throughput:,.5g} by "
+            f"{at.cell('source')}, {self.faster.throughput:,.5g} by {self.faster.cell('source')} "
+            f"({self.ratio:.2f} times)"
+        )
+
+
+def conflicts(rows: Iterable[Row]) -> list[Conflict]:
+    """Settings that two sources measured with results more than DISAGREE apart, the worst first."""
+    found: dict[tuple[object, ...], list[Row]] = {}
+    for each in rows:
+        words = ("model", "dataset", "precision", "xla", "unit")
+        mark = (
+            *(each.cell(name).lower() for name in words),
+            accelerator_key(each.cell("accelerator")),
+            each.batch,
+            each.devices,
+            each.nodes,
+        )
+        found.setdefault(mark, []).append(each)
+    pairs = []
+    for members in found.values():
+        members.sort(key=lambda each: each.throughput or 0.0)
+        pair = Conflict(members[0], members[-1])
+        if pair.ratio > DISAGREE and members[0].cell("source") != members[-1].cell("source"):
+            pairs.append(pair)
+    return sorted(pairs, key=lambda pair: -pair.ratio)

@@ -32,11 +32,12 @@ if TYPE_CHECKING:
 ALIKE = 40  # the most alike workloads that take part in one prediction
 BATCH_REACH = 1.5  # a series is read so far beyond its measured batches
 SIZE_REACH = 2.0  # workloads are alike whose log sizes and log batches differ by no more
+PRECISION_APART = 6.0  # and in precision, as far as so much in size
 OTHER_PRECISION = 0.3  # how alike float32 and 16 bit are
 READING = 0.03  # relative error of a measured step
 FLAT = 5.0  # of a workload's size: nothing is known before it is measured
-LEARN_FROM = 70  # workloads that the spreads are fitted on
-LEARN_LOOKS = 250
+LEARN_FROM = 40  # workloads that the spreads are fitted on
+LEARN_LOOKS = 200
 PRIOR_SPREAD = 0.7  # of the logarithm of each spread
 
 
@@ -86,7 +87,7 @@ class _Workload:
 class Transfer:
     """The workloads of a table that were measured on several accelerators, and the spreads."""
 
-    workloads: tuple[_Workload, ...]
+    readings: tuple[tuple["_Reading", ...], ...]  # of a workload at a batch, by accelerator
     sheets: Mapping[str, Sheet]
     spreads: Spreads
 
@@ -104,14 +105,12 @@ class Transfer:
             for members in found.values()
             if len({each.accelerator for each in members}) > 1
         )
-        readings = [
-            reading
-            for number, (workload, batch) in enumerate(
-                (workload, batch) for workload in workloads for batch in workload.steps
-            )
-            for reading in _readings(number, workload, batch, workload.steps[batch], sheets)
-        ]
-        return cls(workloads, sheets, _learned(readings))
+        settings = [(workload, batch) for workload in workloads for batch in workload.steps]
+        readings = tuple(
+            tuple(_readings(number, workload, batch, workload.steps[batch], sheets))
+            for number, (workload, batch) in enumerate(settings)
+        )
+        return cls(readings, sheets, _learned([each for group in readings for each in group]))
 
     def step_s(
         self,
@@ -130,17 +129,13 @@ class Transfer:
         asked = _Workload(model, half, (1, 1, 1), {batch: logs})
         readings = _readings(-1, asked, batch, logs, sheets)
         mine = readings[0]
-        near: list[tuple[float, int, list[_Reading]]] = []
-        number = 0
-        for workload in self.workloads:
-            for each, steps in workload.steps.items():
-                number += 1
-                others = _readings(number, workload, each, steps, sheets)
-                apart = abs(others[0].log_size - mine.log_size)
-                apart += abs(math.log(each / batch)) + 6.0 * (others[0].half != half)
-                near.append((apart, number, others))
-        near.sort(key=lambda found: found[:2])
-        for _, _, others in near[:ALIKE]:
+
+        def apart(others: tuple[_Reading, ...]) -> float:
+            other = others[0]
+            distance = abs(other.log_size - mine.log_size) + abs(other.log_batch - mine.log_batch)
+            return distance + PRECISION_APART * (other.half != half)
+
+        for others in sorted(self.readings, key=apart)[:ALIKE]:
             readings += others
         query = _reading(-1, model, target.name, 0.0, mine.log_size, batch, half, target)
         return _conditional([*readings, query], self.spreads)

@@ -1,8 +1,10 @@
 """Laws of the step-time model and its predictions from tables of measurements."""
 
 import csv
+import json
 import math
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,11 @@ from hypothesis import strategies as st
 
 from isocost.catalog import load
 from isocost.catalog.files import InputError
+from isocost.profiles.design import v_optimal
 from isocost.profiles.predict import Prediction, Predictor
+from isocost.profiles.public import public_rows
 from isocost.profiles.scaling import Points, Scaling, points
-from isocost.profiles.table import Row, parse_table
+from isocost.profiles.table import COLUMNS, Row, parse_table
 
 from .conftest import Command
 
@@ -54,7 +58,7 @@ def measured(draw: st.DrawFn) -> tuple[Points, np.ndarray]:
     return at, true * np.exp(np.array(noise))
 
 
-@settings(QUICK, max_examples=20)
+@settings(QUICK, max_examples=12)
 @given(measured(), placement)
 def test_more_samples_never_take_less_time(
     given_: tuple[Points, np.ndarray], where: tuple[int, int, int]
@@ -65,7 +69,7 @@ def test_more_samples_never_take_less_time(
     assert (np.diff(steps) >= -1e-9 * steps[1:]).all()
 
 
-@settings(QUICK, max_examples=20)
+@settings(QUICK, max_examples=12)
 @given(measured(), batch)
 def test_scaling_is_never_superlinear_unless_measured_so(
     given_: tuple[Points, np.ndarray], b: float
@@ -80,7 +84,7 @@ def test_scaling_is_never_superlinear_unless_measured_so(
         assert 0 < alone / together <= 1 + 1e-9
 
 
-@settings(QUICK, max_examples=20)
+@settings(QUICK, max_examples=12)
 @given(measured())
 def test_a_measured_point_lies_in_its_own_interval(given_: tuple[Points, np.ndarray]) -> None:
     at, step_s = given_
@@ -122,7 +126,7 @@ def _row(at: Points, i: int, throughput: float | None) -> Row:
 
 def _predict(known: list[Row], wanted: list[Row]) -> list[Prediction]:
     predictor = Predictor.of(known, wanted, ACCELERATORS)
-    found = [predictor.predict(row) for row in wanted]
+    found = predictor.predict(wanted)
     assert all(found)
     return [one for one in found if one]
 
@@ -213,3 +217,81 @@ def test_an_unknown_model_is_named_and_the_others_are_written(
     assert done.returncode == 2
     assert "asked.csv, line 3: 'nett' was not measured; did you mean 'net'?" in done.stderr
     assert "net,T4,32,100" in (tmp_path / "out.csv").read_text()
+
+
+def test_every_public_row_is_a_fact_with_a_source_and_a_date() -> None:
+    assert len(public_rows()) > 1000
+    for row in public_rows():
+        assert row.cell("source")
+        assert re.fullmatch(r"20[12]\d(-[01]\d)?", row.cell("as_of"))
+        assert "TensorFlow" in row.cell("framework")
+        assert row.cell("unit") in {"samples/s", "tokens/s"}
+        assert "BY-SA" not in row.cell("source")
+    models = {row.cell("model") for row in public_rows()}
+    assert {"resnet50", "bert-base", "mask-rcnn", "unet-medical", "ncf"} <= models
+    assert {"K80", "T4", "V100-16GB", "A100-40GB", "TPU-v3"} <= {
+        row.cell("accelerator") for row in public_rows()
+    }
+
+
+def test_imports_are_kept_once_shown_exported_and_set_against_others(
+    tmp_path: Path, isocost: Command
+) -> None:
+    line = "me,mynet,T4,1,1,1,32,100"
+    other = "you,mynet,T4,1,1,1,32,150"
+    (tmp_path / "runs.csv").write_text(f"{HEADER}\n{line}\nme,mynet,T4,1,1,1,32,none\n{other}\n")
+    done = isocost("profile", "import", "runs.csv")
+    assert done.returncode == 2
+    assert "2 measurements imported" in done.stdout
+    assert "runs.csv, line 3 has throughput 'none'" in done.stderr
+    assert "1 of 3 rows were refused" in done.stderr
+    again = isocost("profile", "import", "runs.csv")
+    assert "0 measurements imported, 2 were there already" in again.stdout
+    shown = isocost("profile", "show", "mynet")
+    assert shown.returncode == 0, shown.stderr
+    assert "mynet on 1 x T4, batch 32" in shown.stdout
+    assert max(len(text) for text in shown.stdout.splitlines()) <= 80
+    as_json = json.loads(isocost("profile", "show", "mynet", "--json").stdout)
+    assert as_json["found"] == 2
+    assert as_json["conflicts"][0]["ratio"] == pytest.approx(1.5)
+    out = isocost("profile", "export", "-o", "mine.csv")
+    assert out.returncode == 0, out.stderr
+    back = parse_table((tmp_path / "mine.csv").read_text(), "mine.csv", measured=True).sound()
+    assert [row.throughput for row in back.rows] == [100, 150]
+    assert back.columns == COLUMNS
+
+
+def test_nothing_to_export_is_said(isocost: Command) -> None:
+    done = isocost("profile", "export")
+    assert done.returncode == 2
+    assert "there is nothing to export" in done.stderr
+
+
+def test_a_design_has_a_half_filled_node_and_three_nodes() -> None:
+    where = [
+        (b, K, n, m)
+        for b in (8, 32, 128)
+        for K, n, m in (
+            (1, 1, 1),
+            (2, 1, 2),
+            (4, 1, 4),
+            (2, 2, 1),
+            (8, 2, 4),
+            (3, 3, 1),
+            (12, 3, 4),
+        )
+    ]
+    at = points(where)
+    for count in (3, 5, 9):
+        chosen = at.at(v_optimal(at, at, count))
+        assert (
+            len(
+                {
+                    tuple(row)
+                    for row in np.column_stack([chosen.batch, chosen.devices, chosen.nodes])
+                }
+            )
+            == count
+        )
+        assert ((chosen.nodes == 1) & (chosen.fullest == 2)).any()
+        assert (chosen.nodes >= 3).any()
