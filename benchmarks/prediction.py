@@ -355,6 +355,7 @@ def show(line: dict[str, Any]) -> None:
     )
 
 
+SHARED, ALONE = "others measured there", "nothing measured there"
 TRANSFER_SOURCES = (
     "profet",
     "gavel-osdi20",
@@ -367,30 +368,50 @@ TRANSFER_SOURCES = (
 )
 
 
-def tasks(table: Sequence[Row], vary: int) -> Iterator[Outcome]:
-    """All tasks; vary counts other choices of batches and points, 0 the standard ones."""
+def tasks(table: Sequence[Row], vary: int) -> Iterator[tuple[str, Callable[[str], Outcome]]]:
+    """Names of all tasks and what judges them; vary counts other choices of batches and points, 0
+    the standard ones."""
     profet = rows_of(table, "profet")
     pollux_ = rows_of(table, "pollux-osdi21")
     lambda_ = rows_of(table, "lambda-tf")
+    made_up = [row for row in lambda_ if "synthetic" in row.cell("dataset")]
     dlperf = [r for r in rows_of(table, "dlperf") if r.cell("framework").startswith("TensorFlow")]
     chance = np.random.default_rng(vary) if vary else None
-    yield judge("batch, from 3 (PROFET)", three_batches(profet, vary))
-    yield judge("batch, from 3 (Pollux T4)", three_batches(pollux_, vary))
-    yield judge("batch, from 3 that differ by placement (Pollux T4)", in_turn(pollux_, vary))
-    made_up = [row for row in lambda_ if "synthetic" in row.cell("dataset")]
-    yield judge("1, 4 -> 8 devices (Lambda)", more_devices(lambda_, lambda k: k in (1, 4), 8))
-    alone = more_devices(made_up, lambda k: k in (1, 4), 8)
-    yield judge("1, 4 -> 8 devices, synthetic data (Lambda)", alone)
-    yield judge("<= 16 -> 32 devices (DLPerf TF)", more_devices(dlperf, lambda k: k <= 16, 32))
-    few = few_points(pollux_, chance)
-    yield judge(f"{FEWEST} points -> {FAR} and more devices (Pollux T4)", few)
-    if not vary:
-        for shared in (True, False):
-            how = "others measured there" if shared else "nothing measured there"
-            for source in TRANSFER_SOURCES:
-                yield judge_transfer(
-                    f"unseen accelerator, {how} ({source})", rows_of(table, source), shared
-                )
+
+    def of(split: Callable[[], Split]) -> Callable[[str], Outcome]:
+        return lambda name: judge(name, split())
+
+    yield "batch, from 3 (PROFET)", of(lambda: three_batches(profet, vary))
+    yield "batch, from 3 (Pollux T4)", of(lambda: three_batches(pollux_, vary))
+    yield (
+        "batch, from 3 that differ by placement (Pollux T4)",
+        of(lambda: in_turn(pollux_, vary)),
+    )
+    yield (
+        "1, 4 -> 8 devices (Lambda)",
+        of(lambda: more_devices(lambda_, lambda k: k in (1, 4), 8)),
+    )
+    yield (
+        "1, 4 -> 8 devices, synthetic data (Lambda)",
+        of(lambda: more_devices(made_up, lambda k: k in (1, 4), 8)),
+    )
+    yield (
+        "<= 16 -> 32 devices (DLPerf TF)",
+        of(lambda: more_devices(dlperf, lambda k: k <= 16, 32)),
+    )
+    yield (
+        f"{FEWEST} points -> {FAR} and more devices (Pollux T4)",
+        of(lambda: few_points(pollux_, chance)),
+    )
+    for shared in (True, False):
+        how = SHARED if shared else ALONE
+        for source in TRANSFER_SOURCES:
+            yield (
+                f"unseen accelerator, {how} ({source})",
+                lambda name, source=source, shared=shared: judge_transfer(  # type: ignore[misc]
+                    name, rows_of(table, source), shared
+                ),
+            )
 
 
 def main() -> None:
@@ -408,11 +429,14 @@ def main() -> None:
         sys.exit(f"{path} is not there; set ISOCOST_DATA to the folder of public data")
     table = read_table(path, measured=True).rows
     lines = []
-    for outcome in tasks(table, given.vary):
-        line = summary(outcome)
+    for name, run in tasks(table, given.vary):
+        if given.only not in name or (given.vary and "unseen" in name):
+            continue
+        line = summary(run(name))
         lines.append(line)
         show(line)
-    for how in ("others measured there", "nothing measured there"):
+        sys.stdout.flush()
+    for how in (SHARED, ALONE):
         means = [line["mape"] for line in lines if how in line["task"]]
         if means:
             ours, ratio = (float(np.mean([mean[m] for mean in means])) for m in ("ours", "FLOPs"))

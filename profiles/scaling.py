@@ -258,7 +258,6 @@ class Scaling:
     curves: dict[tuple[float, float, float], Curve]
     noise: float
     wander: float
-    degrees: float
 
     @classmethod
     def fit(cls, at: Points, step_s: Floats, weights: Floats | None = None) -> Self:
@@ -272,7 +271,7 @@ class Scaling:
         law_s = _combined(laws, weights, at)
         residual = np.log(step_s / law_s)
         placement = at.placements()
-        noise, wander, degrees = _spreads(residual, placement, laws[0].coefficients)
+        noise, wander = _spreads(residual, placement, at.batch, laws[0].coefficients)
         curves = {}
         for number in range(placement.max() + 1):
             rows = np.flatnonzero(placement == number)
@@ -282,7 +281,7 @@ class Scaling:
                 here.batch, step_s[rows], residual[rows], law_s[rows], noise, wander
             )
         information = tuple(law.information(at) for law in laws)
-        return cls(laws, weights, information, curves, noise, wander, degrees)
+        return cls(laws, weights, information, curves, noise, wander)
 
     def law_s(self, at: Points) -> Floats:
         """Step times of the combined law alone, seconds."""
@@ -373,19 +372,22 @@ def _weights(at: Points, step_s: Floats, members: int) -> Floats:
 
 
 def _spreads(
-    residual: Floats, placement: NDArray[np.int64], coefficients: Floats
-) -> tuple[float, float, float]:
-    """Noise within and wander between placements, and the degrees of freedom behind the noise."""
+    residual: Floats, placement: NDArray[np.int64], batch: Floats, coefficients: Floats
+) -> tuple[float, float]:
+    """Noise within and wander between placements, about what placements share at a batch."""
     count = np.bincount(placement)
     middle = np.bincount(placement, residual) / count
     inner = residual - middle[placement]
-    free = max(len(residual) - len(count) - 1.0, 0.0) * 0.7
+    each = np.unique(batch, return_inverse=True)[1].ravel()
+    shared = np.bincount(each, inner) / np.bincount(each)
+    inner = inner - shared[each]
+    free = max(len(residual) - len(count) - len(shared), 0.0)
     noise2 = (np.sum(inner**2) + NOISE_POINTS * NOISE**2) / (free + NOISE_POINTS)
     active = int(np.sum(coefficients > 1e-6))
     apart = max(len(count) - 0.5 * active, 0.0)
     between = np.sum(np.maximum(middle**2 - noise2 / count, 0))
     wander2 = (between + NOISE_POINTS * WANDER**2) / (apart + NOISE_POINTS)
-    return math.sqrt(noise2), math.sqrt(wander2), free + NOISE_POINTS
+    return math.sqrt(noise2), math.sqrt(wander2)
 
 
 def _curve(
