@@ -19,11 +19,12 @@ from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import stats
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
 from ..catalog import Accelerator
-from .scaling import Floats
+from .scaling import Z95, Floats
 from .sheets import Sheet, sheet
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ PRECISION_APART = 6.0  # and in precision, as far as so much in size
 OTHER_PRECISION = 0.3  # how alike float32 and 16 bit are
 READING = 0.03  # relative error of a measured step
 FLAT = 5.0  # of a workload's size: nothing is known before it is measured
+PRIOR_SHEETS = 2  # accelerators that the guesses are worth
 LEARN_FROM = 40  # workloads that the spreads are fitted on
 LEARN_LOOKS = 200
 PRIOR_SPREAD = 0.7  # of the logarithm of each spread
@@ -138,7 +140,9 @@ class Transfer:
         for others in sorted(self.readings, key=apart)[:ALIKE]:
             readings += others
         query = _reading(-1, model, target.name, 0.0, mine.log_size, batch, half, target)
-        return _conditional([*readings, query], self.spreads)
+        step_s, sigma = _conditional([*readings, query], self.spreads)
+        # The spreads rest on few accelerators: the interval is Student's, not the normal's.
+        return step_s, sigma * float(stats.t.ppf(0.95, len(self.sheets) + PRIOR_SHEETS)) / Z95
 
 
 def _workload(members: Sequence["Series"]) -> _Workload:

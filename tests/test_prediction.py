@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import random
 import re
 from pathlib import Path
@@ -19,12 +20,15 @@ from isocost.profiles.predict import Prediction, Predictor
 from isocost.profiles.public import public_rows
 from isocost.profiles.scaling import Points, Scaling, points
 from isocost.profiles.table import COLUMNS, Row, parse_table
+from isocost.profiles.workload import read_workload
 
-from .conftest import Command
+from .conftest import EXAMPLE, ROOT, Command
 
 # Shrinking a failure of a fit takes minutes and explains little.
 QUICK = settings(deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 ACCELERATORS = load().accelerators
+DATA = Path(os.environ.get("ISOCOST_DATA", ROOT.parent / "shared" / "data"))
+EFFICIENCY = DATA / "convergence" / "pollux_efficiency_measured.csv"
 HEADER = (
     "source,model,accelerator,accelerators,nodes,accelerators_per_node,per_device_batch,throughput"
 )
@@ -295,3 +299,26 @@ def test_a_design_has_a_half_filled_node_and_three_nodes() -> None:
         )
         assert ((chosen.nodes == 1) & (chosen.fullest == 2)).any()
         assert (chosen.nodes >= 3).any()
+
+
+@pytest.mark.skipif(not EFFICIENCY.exists(), reason=f"{EFFICIENCY} is not there")
+def test_samples_to_target_follow_pollux_measured_efficiencies() -> None:
+    """E(B0) / E(B) is the measured statistical efficiency, with phi as the critical batch."""
+    with (EFFICIENCY.parent / "pollux_phi_effective.csv").open() as file:
+        fitted = {row["app"]: row for row in csv.DictReader(file)}
+    with EFFICIENCY.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 40
+    plain = read_workload(EXAMPLE)
+    for row in rows:
+        known = fitted[row["app"]]
+        job = plain.model_copy(
+            update={
+                "reference_batch": int(known["m0"]),
+                "critical_batch": float(known["phi_eff_samples"]),
+            }
+        )
+        ratio = job.samples_to_target(int(known["m0"])) / job.samples_to_target(int(row["batch"]))
+        off = float(known["max_rel_err"]) + 1e-3
+        assert ratio == pytest.approx(float(row["efficiency_measured"]), rel=off)
+        assert 0 < ratio <= 1
