@@ -102,10 +102,10 @@ def replay(
     from .output import ended_like_ctrl_c, err, print_json
 
     chosen = policy_named(policy, lp)
-    given = _Given.read(trace, cluster, throughputs, table, round_s, seed, gpu_seconds)
     parts: list[PartFile] = []
     try:
         with ended_like_ctrl_c(), ExitStack() as stack:
+            given = _Given.read(trace, cluster, throughputs, table, round_s, seed, gpu_seconds)
             tell: Listen | None = None
             done: Done | None = None
             if jobs is not None:
@@ -161,9 +161,9 @@ def compare(
         raise InputError(
             f"--policies is '{policies}'; expected two different ones or more, with commas between"
         )
-    given = _Given.read(trace, cluster, throughputs, table, round_s, seed, gpu_seconds)
     try:
         with ended_like_ctrl_c():
+            given = _Given.read(trace, cluster, throughputs, table, round_s, seed, gpu_seconds)
             found = [given.replay(one) for one in chosen]
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -36,8 +36,8 @@ class Cluster(Document):
     placement: pooled ignores nodes (every gang runs at full speed); packed fills as few nodes as
     possible, spread as many. crossing_slowdown: by how much a step takes longer once the gang
     crosses nodes, where the throughput table has no figure for it. start_s: from a grant of GPUs
-    to the first step; restart_s: the same after a preemption or a move, checkpoint read
-    included; checkpoint_s: how long a preempted job holds its GPUs to save its state. round_s,
+    to the first step; restart_s: the same after a preemption or a move, the checkpoint
+    that was written and is read included. round_s,
     recompute_s: for policies that work in rounds, their length and the least time between two
     computations of shares, where the cluster has its own; newcomers_run: whether jobs that came since
     the last computation run on GPUs that are left over (in Gavel's simulator they hold them idle).
@@ -49,7 +49,6 @@ class Cluster(Document):
     crossing_slowdown: float = Field(default=1.0, ge=1)
     start_s: Seconds = Field(default=0.0, ge=0)
     restart_s: Seconds = Field(default=0.0, ge=0)
-    checkpoint_s: Seconds = Field(default=0.0, ge=0)
     round_s: Seconds | None = Field(default=None, gt=0)
     recompute_s: Seconds | None = Field(default=None, ge=0)
     newcomers_run: bool = False
