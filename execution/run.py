@@ -125,7 +125,7 @@ def _profile(job: PlannedJob) -> Profile | None:
 
 def _repeat_noise(profile: Profile) -> float:
     """Relative spread of a fresh process against the next on the profiled machine."""
-    spread, _ = between_spread([one.processes for one in profile.measurements])
+    spread = between_spread([one.processes for one in profile.measurements]).of_processes
     return spread
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from .records import Estimate, Setting
-from .steady import around
+from .steady import Spread, around
 
 Floats = NDArray[np.float64]
 
@@ -82,30 +82,29 @@ def _knobs_on(setting: Setting) -> int:
 def predict(
     measured: Mapping[Setting, tuple[float, int]],
     wanted: Sequence[Setting],
-    spread: float,
-    df: int,
+    spread: Spread,
 ) -> list[Estimate]:
     """Step times of settings that were not measured.
 
-    measured: geometric mean in seconds and number of processes of each setting. spread and df:
-    between fresh processes (see steady). ci95 is of the mean, repeat95 of one more process.
+    measured: geometric mean in seconds and number of processes of each setting. spread:
+    between fresh processes. ci95 is of the mean, repeat95 of one more process.
     """
     reference = float(np.median([setting.per_device_batch for setting in measured]))
     x, prior = _matrix(list(measured), reference)
     y = np.log([step_s for step_s, _ in measured.values()])
     # What the model itself misses stays in the figure: it is measured by leaving one out below.
-    noise = spread / np.sqrt([count for _, count in measured.values()])
+    noise = spread.of_means / np.sqrt([count for _, count in measured.values()])
     # The level's prior is centred on the data, the rest on no effect.
     centre = float(y.mean())
     covariance = _posterior(x, prior, noise)
     weights = covariance @ (x.T @ ((y - centre) / noise**2))
     misfit = _misfit(x, y - centre, prior, noise)
-    t = float(stats.t.ppf(0.975, df))
+    t = float(stats.t.ppf(0.975, spread.df))
     found = []
     for row in _matrix(wanted, reference)[0]:
         value = centre + float(row @ weights)
         variance = float(row @ covariance @ row) + misfit**2
-        half, one_more = t * math.sqrt(variance), t * math.sqrt(variance + spread**2)
+        half, one_more = t * math.sqrt(variance), t * math.sqrt(variance + spread.of_processes**2)
         found.append(around(value, half, one_more))
     return found
 

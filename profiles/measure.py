@@ -38,7 +38,7 @@ from .records import (
     Profile,
     Setting,
 )
-from .steady import between_spread, estimate, noise_causes
+from .steady import Spread, between_spread, estimate, noise_causes
 from .workload import Workload
 
 VISIT_S = 4.0  # one process with its building and compiling; a first guess, then measured
@@ -178,9 +178,9 @@ class _Session:
             raise InputError(
                 reasons[0] if reasons else f"{self.workload.name}: nothing could be measured"
             )
-        spread, df = between_spread(list(self.samples.values()))
+        spread = between_spread(list(self.samples.values()))
         measurements = tuple(
-            _measurement(setting, samples, spread, df) for setting, samples in self.samples.items()
+            _measurement(setting, samples, spread) for setting, samples in self.samples.items()
         )
         total_s = self._seconds_before + self._spent_s()
         return Profile(
@@ -190,7 +190,7 @@ class _Session:
             facts=self.facts,
             checkpoint_write_s=self.checkpoint_write_s,
             measurements=measurements,
-            predicted=_predicted(measurements, self.failures, self.every, spread, df),
+            predicted=_predicted(measurements, self.failures, self.every, spread),
             failures=tuple(self.failures.values()),
             all_reduce=tuple(self.all_reduce),
             warnings=tuple(self.warnings),
@@ -215,8 +215,8 @@ class _Session:
             return False
         if len(samples) < ROUNDS:
             return len(samples) < turn
-        spread, df = between_spread(list(self.samples.values()))
-        return _half_width(estimate(samples, spread, df).ci95) > half_width
+        spread = between_spread(list(self.samples.values()))
+        return _half_width(estimate(samples, spread).ci95) > half_width
 
     def _promising(self) -> list[Setting]:
         """The quickest settings the workload may train with, as far as known, not yet chosen.
@@ -326,10 +326,8 @@ def _half_width(ci95: tuple[float, float]) -> float:
     return math.log(ci95[1] / ci95[0]) / 2
 
 
-def _measurement(
-    setting: Setting, samples: Sequence[ProcessSample], spread: float, df: int
-) -> Measurement:
-    step = estimate(samples, spread, df)
+def _measurement(setting: Setting, samples: Sequence[ProcessSample], spread: Spread) -> Measurement:
+    step = estimate(samples, spread)
     inputs = [one.input_s for one in samples if one.input_s is not None]
     exchanges = [one.communication_s for one in samples if one.communication_s is not None]
     breakdown = None
@@ -356,8 +354,7 @@ def _predicted(
     measurements: Sequence[Measurement],
     failures: Mapping[Setting, Failure],
     every: Sequence[Setting],
-    spread: float,
-    df: int,
+    spread: Spread,
 ) -> tuple[PredictedSetting, ...]:
     measured = {one.setting: (one.step_time_s.value, len(one.processes)) for one in measurements}
     wanted = [setting for setting in every if setting not in measured and setting not in failures]
@@ -367,7 +364,7 @@ def _predicted(
         PredictedSetting(
             setting=setting, step_time_s=step, samples_per_s=setting.global_batch / step.value
         )
-        for setting, step in zip(wanted, effects.predict(measured, wanted, spread, df), strict=True)
+        for setting, step in zip(wanted, effects.predict(measured, wanted, spread), strict=True)
     )
 
 

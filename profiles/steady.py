@@ -20,6 +20,7 @@ BETWEEN_PRIOR = (
     0.12  # spread of a fresh process against the next; 9 to 16 % seen on a quiet machine
 )
 BETWEEN_PRIOR_DF = 3  # how many processes' worth of evidence that prior counts for
+OUTLYING = 0.2  # of the processes, at either end, left out of a setting's figure
 OWN_PRIOR_DF = 6  # how many that of all settings together counts for in one setting's own spread
 
 
@@ -67,18 +68,60 @@ def steady(step_seconds: Sequence[float], settled_after: int = 1) -> Steady:
     return Steady(middle, error / middle, len(times) - dropped, dropped)
 
 
-def between_spread(processes: Sequence[Sequence[ProcessSample]]) -> tuple[float, int]:
-    """Relative spread between fresh processes, pooled over settings, and its degrees of freedom.
+@dataclass(frozen=True)
+class Spread:
+    """Relative spread between fresh processes, pooled over settings.
 
-    s^2 = (v0 s0^2 + sum_i sum_j (ln x_ij - mean_i)^2) / (v0 + sum_i (k_i - 1)), with the prior
-    s0 = BETWEEN_PRIOR worth v0 = BETWEEN_PRIOR_DF observations.
+    of_means: such that a trimmed mean over k processes has the standard error of_means / sqrt(k).
+    of_processes: of one process, outliers included. df: degrees of freedom.
     """
-    squares, df = BETWEEN_PRIOR_DF * BETWEEN_PRIOR**2, BETWEEN_PRIOR_DF
-    for samples in processes:
-        logs = np.log([sample.step_s for sample in samples])
-        squares += float(((logs - logs.mean()) ** 2).sum())
-        df += len(logs) - 1
-    return math.sqrt(squares / df), df
+
+    of_means: float
+    of_processes: float
+    df: int
+
+
+@dataclass(frozen=True)
+class _Core:
+    """One setting's processes: trimmed mean of ln x, and sums of squares with their freedom.
+
+    core_squares / core_df: k times the squared standard error of the trimmed mean (Yuen 1974), the
+    variance of ln x where nothing is trimmed.
+    """
+
+    middle: float
+    core_squares: float
+    core_df: int
+    squares: float
+    df: int
+
+
+def _core(samples: Sequence[ProcessSample]) -> _Core:
+    logs = np.sort(np.log([sample.step_s for sample in samples]))
+    k = len(logs)
+    cut = int(OUTLYING * k)
+    kept = k - 2 * cut
+    winsorised = np.clip(logs, logs[cut], logs[k - 1 - cut])
+    inner = float(((winsorised - winsorised.mean()) ** 2).sum()) * k / kept
+    whole = float(((logs - logs.mean()) ** 2).sum())
+    return _Core(float(logs[cut : k - cut].mean()), inner, kept - 1, whole, k - 1)
+
+
+def between_spread(processes: Sequence[Sequence[ProcessSample]]) -> Spread:
+    """Spread between fresh processes, pooled over settings.
+
+    s^2 = (v0 s0^2 + sum_i squares_i) / (v0 + sum_i df_i), with the prior s0 = BETWEEN_PRIOR worth
+    v0 = BETWEEN_PRIOR_DF observations.
+    """
+    cores = [_core(samples) for samples in processes]
+    prior = BETWEEN_PRIOR_DF * BETWEEN_PRIOR**2
+    core_df = BETWEEN_PRIOR_DF + sum(one.core_df for one in cores)
+    df = BETWEEN_PRIOR_DF + sum(one.df for one in cores)
+    return Spread(
+        math.sqrt((prior + sum(one.core_squares for one in cores)) / core_df),
+        math.sqrt((prior + sum(one.squares for one in cores)) / df),
+        core_df,
+    )
 
 
 def noise_causes(samples: Sequence[ProcessSample], step: Estimate, cores: int) -> tuple[str, ...]:
@@ -105,20 +148,20 @@ def noise_causes(samples: Sequence[ProcessSample], step: Estimate, cores: int) -
     return tuple(causes or ["fresh processes differ, or too few were measured"])
 
 
-def estimate(samples: Sequence[ProcessSample], spread: float, df: int) -> Estimate:
-    """Geometric mean over processes; Student intervals of it and of one more process.
+def estimate(samples: Sequence[ProcessSample], spread: Spread) -> Estimate:
+    """Trimmed geometric mean over processes; Student intervals of it and of one more process.
 
-    spread, df: of the profile as a whole. A setting's own spread s is shrunk towards it,
-    s^2 = (v spread^2 + sum_j (ln x_j - mean)^2) / (v + k - 1) with v = min(df, OWN_PRIOR_DF), so that
-    a setting that is noisier than the others says so and does not widen theirs.
+    Of five processes and more a fifth is left out at either end, for machines have bad moments.
+    spread: of the profile as a whole. A setting's own spread s is shrunk towards it,
+    s^2 = (v spread^2 + squares) / (v + df) with v = min(spread.df, OWN_PRIOR_DF), so that a setting
+    that is noisier than the others says so and does not widen theirs.
     """
-    k = len(samples)
-    logs = np.log([sample.step_s for sample in samples])
-    weight = min(df, OWN_PRIOR_DF)
-    squares = weight * spread**2 + float(((logs - logs.mean()) ** 2).sum())
-    own = math.sqrt(squares / (weight + k - 1))
-    t = float(stats.t.ppf(0.975, weight + k - 1))
-    return around(float(logs.mean()), t * own / math.sqrt(k), t * own * math.sqrt(1 + 1 / k))
+    k, own = len(samples), _core(samples)
+    weight = min(spread.df, OWN_PRIOR_DF)
+    of_mean = (weight * spread.of_means**2 + own.core_squares) / (weight + own.core_df) / k
+    of_process = (weight * spread.of_processes**2 + own.squares) / (weight + own.df)
+    t = float(stats.t.ppf(0.975, weight + own.core_df))
+    return around(own.middle, t * math.sqrt(of_mean), t * math.sqrt(of_mean + of_process))
 
 
 def around(log_value: float, half: float, repeat_half: float) -> Estimate:
