@@ -6,7 +6,8 @@ n nodes, m devices on a node, b samples a device; c = S / B, gradient bytes over
 and between nodes (DESIGN 3.1). compute(b) is
 
 measured     a profiled setting on the machine that was profiled;
-fitted       between profiled batches, piecewise linear; beyond them with the end's slope;
+fitted       between profiled batches, piecewise linear; beyond them with the end's slope; and, on
+             offers of an accelerator that was profiled, as measured there;
 transferred  a + b max(F / (share P), Q / W): step cost a from the profile, F FLOPs and Q bytes a
              sample, P and W the data sheet's rates, share as the public measurements of that
              accelerator say, or of all where it has none.
@@ -67,6 +68,9 @@ ETHERNET_GBPS = 10.0  # where a provider states no network
 NETWORK_SHARE = 0.8
 HOP_S = {"cpu": 5e-4, "gpu": 1e-4, "tpu": 2e-5}  # a ring step over gRPC, NCCL, ICI
 DEVICE_S = 2e-5  # host contention, a further device on the node
+OTHER_HOST_SIGMA = (
+    0.1  # the same accelerator in another host; PROFET's T4 and V100 differ so from DLE's
+)
 COMMUNICATION_SIGMA = 0.6  # nothing was measured on that network
 
 
@@ -167,6 +171,9 @@ class StepTimeModel:
     sample_s: float | None  # on one core of the profiled machine; None without a profile
     profiled_cores: float
     curves: Mapping[Knobs, _Curve]
+    devices: Mapping[
+        tuple[str, int, Precision], _Curve
+    ]  # by accelerator, count on a node, precision
     efficiency: Mapping[tuple[str, Precision], Efficiency]
     pooled: Mapping[Precision, Efficiency]
 
@@ -185,7 +192,13 @@ class StepTimeModel:
         transfer, as for every other offer.
         """
         known = efficiencies(accelerators)
-        curves = _curves(profile) if profile else {}
+        measured = _curves(profile) if profile else {}
+        curves = {knobs: curve for (name, _, knobs), curve in measured.items() if name == "CPU"}
+        devices = {
+            (name, count, knobs.precision): curve
+            for (name, count, knobs), curve in measured.items()
+            if name != "CPU" and not knobs.xla
+        }
         cores = float(profile.host.cores) if profile else 1.0
         plain = (
             min(
@@ -203,6 +216,7 @@ class StepTimeModel:
             sample_s=None if slope is None else slope * cores**CPU_SCALING,
             profiled_cores=cores,
             curves=curves if profiled_here else {},
+            devices=devices,
             efficiency=known,
             pooled={precision: pool(known, precision) for precision in PRECISIONS},
         )
@@ -249,6 +263,7 @@ class StepTimeModel:
                 step[local], sigma[local] = value, spread
         if knobs.workers_per_node == 1 and not knobs.xla:
             self._transfer(fleet, accelerators, nodes, batch, knobs, step, sigma)
+            self._from_devices(fleet, nodes, batch, knobs.precision, step, sigma, basis)
         need = memory_bytes(self.facts, batch, knobs)
         too_small = fleet.memory_gib * 2**30 * USABLE_MEMORY < need
         step[too_small & (basis != Basis.MEASURED)] = np.nan
@@ -299,6 +314,43 @@ class StepTimeModel:
             step[rows] = total
             sigma[rows] = np.hypot(compute_sigma * compute, exchange_sigma * exchange) / total
 
+    def _from_devices(
+        self,
+        fleet: Fleet,
+        nodes: int,
+        batch: int,
+        precision: Precision,
+        step: Floats,
+        sigma: Floats,
+        basis: NDArray[np.uint8],
+    ) -> None:
+        """Where this accelerator was profiled, its own step time instead of the data sheet's.
+
+        On one node of as many devices the measured step as it is; on more of them, or on several
+        nodes, the step of the most that were measured and the exchange among the rest.
+        """
+        for name in {name for name, _, found in self.devices if found == precision}:
+            counts = sorted(
+                m for one, m, found in self.devices if (one, found) == (name, precision)
+            )
+            for count in np.unique(fleet.devices[fleet.accelerator == name]):
+                known = max((m for m in counts if m <= count), default=None)
+                if known is None:
+                    continue
+                rows = np.flatnonzero((fleet.accelerator == name) & (fleet.devices == count))
+                value, spread, _ = self.devices[name, known, precision].at(batch)
+                whole, whole_sigma = self._exchange(fleet, rows, "gpu", nodes)
+                if known == count and nodes == 1:
+                    rest = np.zeros(len(rows))
+                    basis[rows] = Basis.FITTED
+                else:
+                    rest = whole
+                step[rows] = value + rest
+                sigma[rows] = (
+                    np.hypot(math.hypot(spread, OTHER_HOST_SIGMA) * value, whole_sigma * rest)
+                    / step[rows]
+                )
+
     def _cpu(self, vcpus: Floats, batch: int) -> tuple[Floats, Floats]:
         """Seconds of one step on so many processors, scaled from the profiled machine's."""
         if self.sample_s is None:
@@ -326,21 +378,28 @@ class StepTimeModel:
         return within + between, np.hypot(COMMUNICATION_SIGMA, unknown)
 
 
-def _curves(profile: Profile) -> dict[Knobs, _Curve]:
-    """A curve for every set of knobs that was measured, or predicted from the effects of others."""
-    groups: dict[Knobs, dict[int, tuple[float, float, Basis]]] = {}
+def _curves(profile: Profile) -> dict[tuple[str, int, Knobs], _Curve]:
+    """A curve for every accelerator, count and set of knobs that was measured, or predicted.
+
+    Processors split into logical devices are no offer: they are left out.
+    """
+    groups: dict[tuple[str, int, Knobs], dict[int, tuple[float, float, Basis]]] = {}
     for basis, points in (
         (Basis.FITTED, profile.predicted),
         (Basis.MEASURED, profile.measurements),
     ):
         for one in points:
+            setting = one.setting
+            if setting.accelerator == "CPU" and setting.devices_per_node > 1:
+                continue
             low, high = one.step_time_s.repeat95
             point = one.step_time_s.value, math.log(high / low) / (2 * 1.96), basis
-            groups.setdefault(one.setting.knobs, {})[one.setting.per_device_batch] = point
+            key = setting.accelerator, setting.devices_per_node, setting.knobs
+            groups.setdefault(key, {})[setting.per_device_batch] = point
     curves = {}
-    for knobs, found in groups.items():
+    for key, found in groups.items():
         batches = sorted(found)
-        curves[knobs] = _Curve(
+        curves[key] = _Curve(
             tuple(float(batch) for batch in batches),
             *zip(*(found[batch] for batch in batches), strict=True),
         )

@@ -295,6 +295,29 @@ def test_a_measured_setting_is_predicted_as_measured(
         assert (low, high) == pytest.approx(one.step_time_s.repeat95, rel=0.02)
 
 
+def test_a_profile_of_a_gpu_serves_the_offers_that_have_it(
+    profile: Profile, fleet: Fleet, catalog: Catalog
+) -> None:
+    """A recorded profile, not one that was measured here."""
+    one_gpu = Setting(accelerator="T4", per_device_batch=32, knobs=Knobs(strategy="one_device"))
+    step = profile.measurements[0].step_time_s
+    one = profile.measurements[0].model_copy(update={"setting": one_gpu})
+    of_gpu = profile.model_copy(update={"measurements": (one,)})
+    model = StepTimeModel.of(profile.facts, of_gpu, catalog.accelerators)
+    assert not model.curves  # this machine's processors were not profiled
+    found = model.predict(fleet, catalog.accelerators, 1, 32, Knobs(strategy="one_device"))
+    alone = np.flatnonzero((fleet.accelerator == "T4") & (fleet.devices == 1))
+    assert (found.step_s[alone] == step.value).all()
+    assert (found.basis[alone] == Basis.FITTED).all()
+    several = np.flatnonzero((fleet.accelerator == "T4") & (fleet.devices > 1))
+    assert (found.step_s[several] > step.value).all()
+    assert (found.basis[several] == Basis.TRANSFERRED).all()
+    unsure_s = found.sigma * found.step_s
+    assert unsure_s[several].min() > unsure_s[alone].max() > 0.1 * step.value
+    others = np.flatnonzero((fleet.accelerator == "V100") & (fleet.devices == 1))
+    assert (found.basis[others] == Basis.TRANSFERRED).all()
+
+
 @given(st.integers(1, 512), st.integers(1, 512))
 def test_more_samples_a_step_never_take_less_time(a: int, b: int) -> None:
     catalog = load()
