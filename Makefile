@@ -27,10 +27,10 @@ demo: install
 	@echo "Everything is in $(OUT): open $(OUT)/report.html"
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 test-long: install
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m long --timeout 1800
 
 lint: install
 	$(BIN)/ruff check .
