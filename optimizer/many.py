@@ -33,6 +33,7 @@ MOST_ROUNDS = 200
 LP_GAP = 1e-7
 ELASTIC = 300.0  # price of exceeding a limit by its largest amount, in ranges of L
 STATED = 2  # columns a job in the first integer program, which only looks for a good choice
+ROUNDING = 1e-8  # of sums of L; the relaxation's bound keeps 1e-9 of it to be on the safe side
 FIRST_GAP = 3e-4  # at which it ends: what fixing leaves then is quickly solved to the gap asked for
 
 
@@ -162,7 +163,7 @@ def _integer(
                 best, upper = found, instance.objective(found)
         if last:
             bound = max(bound, min(solved.bound, upper))
-        proven = best is not None and upper - bound <= gap * abs(upper) + 1e-9
+        proven = best is not None and upper - bound <= gap * abs(upper) + ROUNDING
         if last or proven or (left is not None and time.perf_counter() - start >= left + spent):
             break
         if best is None:
