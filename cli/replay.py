@@ -1,5 +1,6 @@
 """isocost simulate trace.csv: a job trace replayed on a cluster; and policies side by side."""
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from ..simulator.cluster import Cluster
-    from ..simulator.logs import PartFile
+    from ..simulator.logs import JobsCsv, PartFile
     from ..simulator.metrics import Comparison, Figures
     from ..simulator.replay import Done, Listen, Policy, Replay
     from ..simulator.rounds import Rules, SharePolicy
@@ -62,6 +63,7 @@ Seed = Annotated[
 LpSolver = Annotated[
     str, typer.Option("--lp", help="Who solves the linear programs: interior, or highs by PuLP.")
 ]
+LONG_TRACE_JOBS = 500
 POLICIES = (
     "fifo, fifo-skip, sjf, sjf-skip, srtf, las, las-queues, isocost; in rounds isolated, fifo-perf, "
     "max-min-fairness, max-min-fairness-perf, finish-time-fairness, makespan, max-throughput, "
@@ -84,7 +86,10 @@ def replay(
     ] = None,
     jobs: Annotated[
         Path | None,
-        typer.Option(help="CSV, one line a finished job; a killed replay leaves it as FILE.part."),
+        typer.Option(
+            help="CSV, one line a finished job; a killed replay leaves it as FILE.part. Without it, a "
+            "trace of 500 jobs or more has a part in the current folder until it is done."
+        ),
     ] = None,
     events: Annotated[
         Path | None,
@@ -96,7 +101,7 @@ def replay(
 
     Example: isocost simulate trace.csv --cluster gpu=400 --policy sjf-skip --jobs jobs.csv
     """
-    from ..simulator.logs import JobsCsv, event_log
+    from ..simulator.logs import event_log
     from ..simulator.metrics import figures
     from ..simulator.policies import policy_named
     from .output import ended_like_ctrl_c, err, print_json
@@ -108,9 +113,9 @@ def replay(
             given = _Given.read(trace, cluster, throughputs, table, round_s, seed, gpu_seconds)
             tell: Listen | None = None
             done: Done | None = None
-            if jobs is not None:
-                finished = stack.enter_context(JobsCsv(jobs, given.cluster))
-                parts.append(finished)
+            finished = _finished_jobs(jobs, trace, chosen.name, given)
+            if finished is not None:
+                parts.append(stack.enter_context(finished))
                 done = finished
             if events is not None:
                 happened = event_log(events, given.cluster)
@@ -174,6 +179,33 @@ def compare(
         print_json(shown)
     else:
         _show_comparison(shown)
+
+
+def _finished_jobs(
+    asked: Path | None, trace: Path, policy: str, given: "_Given"
+) -> "JobsCsv | None":
+    """Where finished jobs go: to the file asked for; for a long trace, else, to a part that only a
+    replay that ends too early leaves behind.
+    """
+    from ..catalog.files import InputError
+    from ..simulator.logs import JobsCsv
+    from .output import err
+
+    if asked is not None:
+        return JobsCsv(asked, given.cluster)
+    if len(given.tasks) < LONG_TRACE_JOBS:
+        return None
+    # With the process' number: several replays of one trace may run in one folder.
+    path = Path(f"{trace.name.partition('.csv')[0]}-{policy}-{os.getpid()}.jobs.csv")
+    try:
+        part = JobsCsv(path, given.cluster, kept=False)
+    except InputError as error:
+        words = f"A killed replay would leave nothing ({error}); give --jobs FILE"
+        err.print(words, soft_wrap=True, markup=False)
+        return None
+    words = f"Until it is done, finished jobs are in {part.part}; --jobs FILE keeps them"
+    err.print(words, soft_wrap=True, markup=False)
+    return part
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,10 @@ JOB_COLUMNS = (
 
 
 class PartFile:
-    """A text file that takes its name only when it is whole."""
+    """A text file that takes its name only when it is whole; if not kept, it is then removed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, kept: bool = True) -> None:
+        self._kept = kept
         self.path = path
         self.part = path.with_name(path.name + ".part")
         try:
@@ -55,8 +56,10 @@ class PartFile:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        if kind is None:
+        if kind is None and self._kept:
             os.replace(self.part, self.path)
+        elif kind is None:
+            self.part.unlink(missing_ok=True)
 
     def _close(self) -> None:
         """What is still to be written at the end."""
@@ -71,8 +74,8 @@ class PartFile:
 class JobsCsv(PartFile):
     """One line a finished job, in order of finish."""
 
-    def __init__(self, path: Path, cluster: Cluster) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, cluster: Cluster, *, kept: bool = True) -> None:
+        super().__init__(path, kept=kept)
         self._cluster = cluster
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._writer.writerow(JOB_COLUMNS)

@@ -13,6 +13,7 @@ from ..catalog.files import InputError, did_you_mean
 
 NEEDED = ("job_id", "submit_time_s", "num_gpus", "duration_s")
 OPTIONAL = ("job_type", "total_steps", "priority", "deadline_s")
+MOST = 1e15  # 30 million years, beyond which seconds lose their fractions
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,11 @@ def rows(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, s
             header = next(reader, None)
             if header is None:
                 raise InputError(f"{path} is empty; expected a header with {', '.join(needed)}")
+            for name in header:
+                if header.count(name) > 1:
+                    raise InputError(
+                        f"{path} line 1: there are {header.count(name)} columns '{name}'; keep one"
+                    )
             for name in needed:
                 if name not in header:
                     raise InputError(
@@ -126,8 +132,8 @@ def _opened(path: Path) -> TextIO:
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     if packed:
-        return gzip.open(path, "rt", encoding="utf-8", newline="")
-    return path.open("r", encoding="utf-8", newline="")
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open("r", encoding="utf-8-sig", newline="")
 
 
 def _jobs(path: Path) -> Iterator[Job]:
@@ -156,7 +162,7 @@ def _jobs(path: Path) -> Iterator[Job]:
 def number(
     text: str, name: str, where: str, *, least: float = -math.inf, above: float = -math.inf
 ) -> float:
-    """A finite number within bounds; InputError otherwise."""
+    """A finite number within bounds, MOST at most; InputError otherwise."""
     try:
         value = float(text)
     except ValueError:
@@ -165,6 +171,8 @@ def number(
         raise InputError(f"{where}: {name} is '{text}'; expected a number")
     if value < least:
         raise InputError(f"{where}: {name} is {text}; expected {least:g} or more")
+    if value > MOST:
+        raise InputError(f"{where}: {name} is {text}; expected {MOST:g} or less")
     if value <= above:
         raise InputError(f"{where}: {name} is {text}; expected more than {above:g}")
     return value

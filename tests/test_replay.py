@@ -177,6 +177,7 @@ def test_a_packed_gang_stays_on_one_node_and_a_spread_one_crosses_and_pays() -> 
         ("a,0,0,1\n", "line 2: num_gpus is 0; expected 1 or more"),
         ("a,0,1,10\nb,0,1,1\na,5,1,1\n", "line 4: job_id 'a' is already on line 2"),
         ("a,0,1,10\nb,0,1\n", "line 3: 3 columns where the header has 4"),
+        ("a,0,1,1e300\n", "line 2: duration_s is 1e300; expected 1e+15 or less"),
         ("", "has no jobs"),
     ],
 )
@@ -188,6 +189,17 @@ def test_a_trace_that_cannot_be_right_is_refused_by_its_line(
     with pytest.raises(InputError) as caught:
         tasks(read_trace(path), read_cluster("gpu=4"), Durations(), str(path))
     assert words in str(caught.value)
+
+
+def test_a_header_may_begin_with_a_byte_order_mark_but_names_no_column_twice(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(HEADER + "jöb-☃,0,1,10\n", encoding="utf-8-sig")
+    assert [job.job_id for job in read_trace(path)] == ["jöb-☃"]
+    path.write_text(HEADER.strip() + ",num_gpus\na,0,1,10,2\n", encoding="utf-8")
+    with pytest.raises(InputError, match="line 1: there are 2 columns 'num_gpus'"):
+        read_trace(path)
 
 
 def test_a_gzip_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
@@ -265,15 +277,18 @@ def test_mean_waits_of_queues_are_those_of_theory(kind: str, load: float) -> Non
     assert low <= expected <= high
 
 
-def test_a_killed_replay_leaves_its_finished_part(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_killed_replay_leaves_its_finished_part(tmp_path: Path, asked: bool) -> None:
     trace = tmp_path / "trace.csv"
     lines = "".join(f"{i},{i},1,{i * 7919 % 977 + 1}\n" for i in range(150_000))
     trace.write_text(HEADER + lines, encoding="utf-8")
-    arguments = ("simulate", trace, "--cluster", "gpu=500", "--jobs", tmp_path / "jobs.csv")
+    arguments: tuple[str | Path, ...] = ("simulate", trace, "--cluster", "gpu=500")
+    arguments += ("--jobs", tmp_path / "jobs.csv") if asked else ()
     process = subprocess.Popen(
         command_line(arguments), cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE
     )
-    part = tmp_path / "jobs.csv.part"
+    name = "jobs.csv" if asked else f"trace-fifo-{process.pid}.jobs.csv"
+    part = tmp_path / f"{name}.part"
     until = time.monotonic() + 120
     while time.monotonic() < until and process.poll() is None:
         if part.exists() and part.stat().st_size > 100_000:
@@ -282,7 +297,17 @@ def test_a_killed_replay_leaves_its_finished_part(tmp_path: Path) -> None:
     assert process.poll() is None, "it was over before it could be killed"
     process.kill()
     process.communicate()
-    assert not (tmp_path / "jobs.csv").exists()
+    assert not (tmp_path / name).exists()
     whole = part.read_text(encoding="utf-8").splitlines()
     assert len(whole) > 500
     assert all(line.count(",") == whole[0].count(",") for line in whole[:-1])
+
+
+def test_the_part_of_a_long_trace_goes_when_it_is_done(tmp_path: Path, isocost: Command) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text(HEADER + "".join(f"{i},{i},1,5\n" for i in range(600)), encoding="utf-8")
+    done = isocost("simulate", trace, "--cluster", "gpu=5", "--json", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Until it is done" in done.stderr
+    assert json.loads(done.stdout)["jobs"] == 600
+    assert [one.name for one in tmp_path.iterdir() if ".jobs.csv" in one.name] == []
