@@ -8,7 +8,7 @@ import typer
 from .output import CatalogChoice, FreshChoice, OwnedChoice
 
 if TYPE_CHECKING:
-    from ..optimizer.plan import Plan, PlannedCandidate
+    from ..optimizer.plan import Pipeline, Plan, PlannedCandidate
     from ..optimizer.shared import Shared
     from ..profiles.workload import Weights, Workload
 
@@ -80,6 +80,8 @@ def optimize(
     isocost optimize job.yaml --budget 40 --hourly 12 --explain
 
     isocost optimize a.yaml b.yaml c.yaml --quota aws=8 --total-budget 90 --max-share 0.5
+
+    isocost optimize prepare.yaml train.yaml   (train.yaml: after: [{job: prepare, bytes: 20e12}])
     """
     from .. import __version__
     from ..catalog import Freshness, catalog_of, this_machine, with_owned
@@ -248,6 +250,8 @@ def show(plan: "Plan") -> None:
         out.print(table)
         if job.explanation is not None:
             show_explanation(job.explanation, chosen)
+    if plan.pipeline is not None:
+        _show_pipeline(plan.pipeline)
     w, s = plan.weights, plan.solver
     _say(
         f"Weights: performance {w.alpha:.2f}, cost {w.beta:.2f}, flexibility {w.gamma:.2f}. "
@@ -256,6 +260,31 @@ def show(plan: "Plan") -> None:
     )
     for words in plan.stale_prices:
         _say(f"Note for {words}.")
+
+
+def _show_pipeline(one: "Pipeline") -> None:
+    """The end of the whole, and a line for each move of data."""
+    from rich.markup import escape
+
+    from ..reports.words import duration, usd
+    from .output import figures, out
+
+    _say(
+        f"The pipeline ends within {duration(one.makespan_s)}, counting for each job the time that it "
+        f"keeps 9 times in 10; it costs {usd(one.cost_usd)}, of which {usd(one.moved_usd)} for moving "
+        f"data. L of the whole: {one.total:.3f}."
+    )
+    table = figures(None, "move", "from", "to", "GB", "takes", "cost", words=3)
+    for move in one.moves:
+        table.add_row(
+            escape(f"{move.from_job} > {move.to_job}"),
+            escape(move.source),
+            escape(move.target),
+            f"{move.bytes / 1e9:,.0f}",
+            duration(move.seconds) if move.seconds else "-",
+            usd(move.usd),
+        )
+    out.print(table)
 
 
 def _unit(seconds: float) -> tuple[float, str]:

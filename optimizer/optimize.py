@@ -17,12 +17,13 @@ from .explain import explain
 from .losses import Objective
 from .many import Answer
 from .model import Column, Solution, choose
-from .plan import Plan, PlannedCandidate, PlannedJob, Solver
+from .pipeline import Wait, enough, plan_pipeline, waits
+from .plan import Pipeline, Plan, PlannedCandidate, PlannedJob, Solver
 from .pricing import Job, Priced, price
-from .shared import Shared, remedies, together
+from .shared import PATIENCE_S, Shared, collide, remedies, together
 from .solver import Status
 
-__all__ = ["Infeasible", "Job", "Priced", "optimize", "price"]
+__all__ = ["Infeasible", "Job", "NotProven", "Priced", "optimize", "price"]
 
 RUNNERS_UP = 5
 FRONTIER = 200  # points of the Pareto front that a plan keeps; all of them are stated and solved
@@ -39,6 +40,12 @@ class Infeasible(Exception):
     def __init__(self, message: str, remedies: Sequence[Relaxation] = ()) -> None:
         super().__init__(message)
         self.relaxations = tuple(remedies)
+
+
+class NotProven(Exception):
+    """Time ran out: no plan was found, and none was proven impossible."""
+
+    exit_code = 4
 
 
 def optimize(
@@ -61,14 +68,18 @@ def optimize(
     offers: the part of the catalog that may be chosen, all of it by default; the losses are
     normalised over the whole catalog either way. weights: instead of each workload's own. shared:
     limits over all jobs together; what is proven is then the sum of L within them. fresh: how old a price may be before the plan says that it is stale.
-    Raises InputError for what cannot be planned and Infeasible where constraints conflict.
+    Workloads that name others in `after` are planned as a pipeline.
+
+    Raises InputError for what cannot be planned, Infeasible where constraints conflict, NotProven where
+    time is up without a plan.
     """
     start = time.perf_counter()
+    found = waits([job.workload for job in jobs])
     whole = catalog.with_offer(local)
     if offers is not None and (offers.offers["provider"] == local.provider).any():
         offers = offers.with_offer(local)
     priced = [price(job, whole, weights or job.workload.weights, offers, objective) for job in jobs]
-    decision = decide(priced, solver) if shared is None else decide_together(priced, shared, solver)
+    decision = _decided(priced, found, shared, solver)
     generated = decision.generated - start
     solution = decision.solution
     planned = [
@@ -88,6 +99,7 @@ def optimize(
         solver=_solver(solution, sum(len(one.candidates) for one in priced), generated),
         oldest_price=dates.min(),  # type: ignore[arg-type]
         newest_price=dates.max(),  # type: ignore[arg-type]
+        pipeline=decision.pipeline,
         stale_prices=tuple(
             f"{one.name}: {words}"
             for one in planned
@@ -100,13 +112,15 @@ def optimize(
 class Decision:
     """The chosen candidate of each job, the candidates that the model stated, and its solution.
 
-    generated: when the columns were ready, on the clock of time.perf_counter.
+    generated: when the columns were ready, on the clock of time.perf_counter. pipeline: its times and
+    moves, None where no job waits for another.
     """
 
     chosen: tuple[int, ...]
     stated: tuple[NDArray[np.intp], ...]
     solution: Solution
     generated: float
+    pipeline: Pipeline | None = None
 
 
 def decide(priced: Sequence[Priced], solver: str = "highs") -> Decision:
@@ -145,7 +159,7 @@ def decide_together(priced: Sequence[Priced], shared: Shared, solver: str = "hig
     found = together(priced, shared, solver)
     if found.chosen is None or found.answer is None:
         if found.status is not Status.INFEASIBLE:
-            raise Infeasible("no plan was found in time, and none was proven impossible")
+            raise out_of_time(PATIENCE_S)
         said = "; or with ".join(remedies(priced, shared))
         possible = f"possible again with {said}" if said else "no single change is enough"
         raise Infeasible(
@@ -153,6 +167,60 @@ def decide_together(priced: Sequence[Priced], shared: Shared, solver: str = "hig
         )
     stated = tuple(one.efficient() for one in priced)
     return Decision(found.chosen, stated, _as_solution(found.chosen, found.answer), generated)
+
+
+def _decided(
+    priced: Sequence[Priced], found: Sequence[Wait], shared: Shared | None, solver: str
+) -> Decision:
+    """As a pipeline, within what is shared, or one by one where that takes no machine twice."""
+    if found:
+        return decide_pipeline(priced, found, shared or Shared(), solver)
+    if shared is not None:
+        return decide_together(priced, shared, solver)
+    decision = decide(priced, solver)
+    if collide(priced, decision.chosen):
+        return decide_together(priced, Shared(), solver)
+    return decision
+
+
+def decide_pipeline(
+    priced: Sequence[Priced], found: Sequence[Wait], shared: Shared, solver: str = "highs"
+) -> Decision:
+    """Choose a candidate for each job of a pipeline; raises Infeasible where none can be."""
+    for one in priced:
+        if not one.allowed.any():
+            raise infeasible(one)
+    generated = time.perf_counter()
+    plan = plan_pipeline(priced, found, shared, solver)
+    solved = plan.schedule
+    if plan.chosen is None:
+        if solved.status is not Status.INFEASIBLE:
+            raise out_of_time(PATIENCE_S)
+        said = "; or with ".join(enough(priced, found, shared))
+        possible = f"possible again with {said}" if said else "no single change is enough"
+        raise Infeasible(
+            f"no choice for the pipeline of {len(priced)} jobs keeps every limit; {possible}"
+        )
+    solution = Solution(
+        chosen=plan.chosen,
+        status=str(solved.status),
+        gap=solved.gap,
+        columns=solved.stated,
+        build_s=0.0,
+        solve_s=solved.seconds,
+        solver=solved.solver,
+    )
+    stated = tuple(one.efficient() for one in priced)
+    return Decision(plan.chosen, stated, solution, generated, plan.summary)
+
+
+def out_of_time(seconds: float) -> NotProven:
+    """What to do when time is up."""
+    return NotProven(
+        f"not proven: in {seconds:g} s no plan was found that keeps every limit, and it was not shown "
+        "that there is none; loosen a limit (--max-share, --quota, --total-budget) or plan fewer "
+        "jobs at once"
+    )
 
 
 def _as_solution(chosen: tuple[int, ...], answer: Answer) -> Solution:

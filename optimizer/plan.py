@@ -217,6 +217,33 @@ class PlannedJob(Record):
     explanation: Explanation | None = None
 
 
+class Move(Record):
+    """Data that go from one job to the next; places as provider:region; usd and seconds 0 within one."""
+
+    from_job: str
+    to_job: str
+    bytes: float
+    source: str
+    target: str
+    usd: float
+    seconds: float
+
+
+class Pipeline(Record):
+    """Jobs that wait for others. start_s: of each job, in the order of the plan, where all before
+    take the time that they stay below nine times in ten; makespan_s: until the last has ended then.
+
+    cost_usd: mean, of all jobs and moves. total: L of the whole pipeline.
+    """
+
+    start_s: tuple[float, ...]
+    makespan_s: float
+    cost_usd: float
+    moved_usd: float
+    total: float
+    moves: tuple[Move, ...]
+
+
 class Solver(Record):
     """How the optimum was found and proven; gap relative to the objective."""
 
@@ -244,3 +271,4 @@ class Plan(Document):
     oldest_price: date
     newest_price: date
     stale_prices: tuple[str, ...] = ()  # of the chosen offers, in words
+    pipeline: Pipeline | None = None  # None where no job waits for another

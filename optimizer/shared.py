@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from ..catalog.files import InputError, did_you_mean
@@ -18,6 +19,7 @@ Ints = NDArray[np.intp]
 GAP = 1e-6  # relative, at which the plan is called optimal
 STEPS = 4  # halvings when a largest share that is enough is sought
 PATIENCE_S = 60.0  # for the plan; a choice that is not proven by then says so
+OWNED = "owned"  # the limit of one's own machines, this one among them
 TRYING_S = 2.0  # for each halving
 
 
@@ -124,13 +126,33 @@ def as_instance(priced: Sequence[Priced], shared: Shared) -> tuple[Instance, lis
     if shared.max_share is not None:
         share = np.full(len(providers), shared.max_share)
         limits.append(Limit("share", tuple(providers), provider, usd, share, shares=True))
-    if "local" in number:
-        # There is one of this machine: it serves one job of the plan.
-        codes = np.where(provider == number["local"], 0, -1).astype(np.int8)
-        limits.append(Limit("this machine", ("all",), codes, nodes, np.ones(1)))
+    count = machines(offers)
+    if len(own := np.flatnonzero(np.isfinite(count))):
+        names = tuple(
+            f"{offers['provider'][int(i)]} {offers['instance_type'][int(i)]}" for i in own
+        )
+        which = np.full(len(count), -1)
+        which[own] = np.arange(len(own))
+        limits.append(Limit(OWNED, names, which[offer], nodes, count[own]))
     start = np.concatenate([[0], np.cumsum([len(kept) for kept in rows])])
     loss = column([one.losses.total for one in priced])
     return Instance(start, loss, tuple(limits)), rows
+
+
+def machines(offers: pl.DataFrame) -> NDArray[np.float64]:
+    """How many there are of each offer: of this machine one, of what one owns what was stated."""
+    there_are = pl.when(pl.col("provider") == "local").then(1.0).otherwise(pl.col("nodes_owned"))
+    found = offers.select(there_are.cast(pl.Float64).fill_null(math.inf)).to_series()
+    return np.asarray(found.to_numpy())
+
+
+def collide(priced: Sequence[Priced], chosen: Sequence[int]) -> bool:
+    """Whether jobs that were planned one by one take more of one's own machines than there are."""
+    count = machines(priced[0].catalog.offers)
+    taken = np.zeros(len(count))
+    for one, row in zip(priced, chosen, strict=True):
+        taken[one.candidates.offer[row]] += one.candidates.nodes[row]
+    return bool((taken > count).any())
 
 
 def _counted(name: str, one: Priced) -> NDArray[np.bool_]:
@@ -156,7 +178,7 @@ def remedies(priced: Sequence[Priced], shared: Shared) -> tuple[str, ...]:
     instance, _ = as_instance(priced, shared)
     found = []
     for limit in instance.limits:
-        if limit.name == "this machine":
+        if limit.name == OWNED:
             continue
         others = tuple(one for one in instance.limits if one is not limit)
         free = replace(instance, limits=others)

@@ -157,6 +157,18 @@ def _listed(value: object) -> object:
     return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+class Predecessor(Record):
+    """A job that must end first, by its name; bytes of it are moved to where this one trains.
+
+    gbps: Gbit/s at which they move between places. 5 is what AWS lets one machine of under 32 vCPUs
+    send to another region or the internet (EC2 user guide, network bandwidth, read November 2026).
+    """
+
+    job: str = Field(min_length=1, max_length=200)
+    bytes: float = Field(default=0, ge=0, le=1e21)
+    gbps: Positive = 5.0
+
+
 class Workload(Document):
     """One training job.
 
@@ -181,6 +193,7 @@ class Workload(Document):
     flexibility: Flexibilities = Flexibilities()
     weights: Weights = Weights()
     facts: ModelFacts | None = None
+    after: tuple[Predecessor, ...] = Field(default=(), max_length=100)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

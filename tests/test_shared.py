@@ -64,7 +64,7 @@ def test_every_shared_limit_is_kept(jobs: list[Priced]) -> None:
 
 def test_this_machine_serves_one_job(jobs: list[Priced]) -> None:
     instance, _ = as_instance(jobs, Shared())
-    (machine,) = (limit for limit in instance.limits if limit.name == "this machine")
+    (machine,) = (limit for limit in instance.limits if limit.name == "owned")
     found = together(jobs, Shared())
     assert found.answer is not None
     assert found.answer.chosen is not None
