@@ -11,6 +11,7 @@ squares with coefficients not negative has an answer everywhere.
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,8 @@ from isocost.profiles.transfer import is_half
 DATA = Path(os.environ.get("ISOCOST_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 FEWEST = 15  # measured points of the last scaling task
 FAR = 8  # devices from which it is judged
+MOST_SPLITS = 16  # pairs of accelerator and model of a source that transfer is judged on
+MOST_ROWS = 30  # rows of such a pair; both are taken at even distances
 ACCELERATORS = load().accelerators
 
 Method = Callable[[Points, Floats, Points], Floats]
@@ -257,7 +260,7 @@ def elsewhere(rows: Sequence[Row], shared: bool) -> Iterator[tuple[str, Split]]:
             yield target, Split(away, there)
 
 
-def judge_transfer(name: str, rows: Sequence[Row], shared: bool, most: int = 60) -> Outcome:
+def judge_transfer(name: str, rows: Sequence[Row], shared: bool) -> Outcome:
     """Rows whose very configuration was measured on another accelerator, against FLOPs ratio."""
     outcome = Outcome(name, 0)
     keys = [k for k in shared_keys(rows, rows) if k not in ("system", "framework_version")]
@@ -271,14 +274,15 @@ def judge_transfer(name: str, rows: Sequence[Row], shared: bool, most: int = 60)
             row.nodes,
         )
 
-    for target, split in elsewhere(rows, shared):
+    splits = list(elsewhere(rows, shared))
+    for target, split in splits[:: max(1, math.ceil(len(splits) / MOST_SPLITS))]:
         logs: dict[tuple[Any, ...], dict[str, list[float]]] = {}
         for row in split.known:
             where = key(row.cell("accelerator"))
             if where != target and sheet(where, ACCELERATORS) is not None:
                 logs.setdefault(mark(row), {}).setdefault(where, []).append(np.log(row.step_s))
         asked = [row for row in split.asked if mark(row) in logs]
-        asked = asked[:: max(1, len(asked) // most)]
+        asked = asked[:: max(1, math.ceil(len(asked) / MOST_ROWS))]
         if not asked:
             continue
         outcome.series += 1

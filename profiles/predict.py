@@ -14,6 +14,7 @@ import numpy as np
 
 from ..catalog import Accelerator
 from ..catalog.files import did_you_mean
+from .hosts import Hosts
 from .scaling import Z95, Floats, Points, Scaling, points
 from .sheets import key as accelerator_key
 from .sheets import sheet
@@ -111,6 +112,7 @@ class Predictor:
     accelerators: Mapping[str, Accelerator]
     spread: Spread
     transfer: Transfer
+    hosts: Hosts
     _fits: dict[tuple[int, ...], Scaling] = field(default_factory=dict)
     _looked_up: dict[tuple[str, ...], tuple[list[int], int]] = field(default_factory=dict)
 
@@ -133,6 +135,7 @@ class Predictor:
             accelerators,
             Spread.learned([(each.points, each.step_s) for each in series]),
             Transfer.of([*series, *group(background, BACKGROUND_KEYS)], accelerators),
+            Hosts.of(measured),
         )
 
     def predict(self, rows: Sequence[Row]) -> list[Prediction | None]:
@@ -153,6 +156,8 @@ class Predictor:
                 places, steps, sigmas, measured, strict=True
             ):
                 basis = "measured" if seen and not differing else "fitted"
+                if not seen:
+                    step = max(float(step), self.hosts.input_s(rows[place]))
                 reach = math.hypot(float(sigma), MISMATCH_SIGMA * differing)
                 found[place] = _prediction(rows[place], float(step), reach, basis)
         return found
@@ -202,7 +207,9 @@ class Predictor:
         mark = tuple(members)
         if mark not in self._fits:
             rows = [row for index in members for row in self.series[index].rows]
-            self._fits[mark] = Scaling.fit(row_points(rows), np.array([row.step_s for row in rows]))
+            steps = np.array([row.step_s for row in rows])
+            contention = self.hosts.contention(rows[0])
+            self._fits[mark] = Scaling.fit(row_points(rows), steps, contention=contention)
         return self._fits[mark]
 
     def _transferred(self, row: Row) -> Prediction | None:

@@ -41,8 +41,8 @@ REFERENCE = {"m": 8.0, "n": 8.0, "K": 32.0}
 PRIOR_SHARE = 0.02
 STEP_SHARE = 0.2  # of a step at the largest measured batch that a batch of none would take
 # Gradients of tens of MB over links of 1 to 10 GB/s take tens of ms, a hop 20 to 500 us: volume over
-# bandwidth comes first, hops and contention second, a pair of nodes being special last.
-SPREADS = np.array([1.0, 0.2, 1.0, 0.2, 0.3, 0.2, 0.1, 0.1])
+# bandwidth comes first, contention second, hops and a pair of nodes being special last.
+SPREADS = np.array([1.0, 0.2, 1.0, 0.1, 0.3, 0.1, 0.1, 0.1])
 NOISE = 0.03  # relative error of one measured step before residuals say otherwise
 NOISE_POINTS = 4.0  # how many residuals that guess is worth
 Z95 = 1.6449  # the normal's 95 % quantile: a 90 % interval reaches so many sigma
@@ -115,10 +115,15 @@ class Law:
     knots: Floats
     scale: Floats
     coefficients: Floats
+    spreads: Floats  # of the exchange terms' priors
 
     @classmethod
-    def fit(cls, at: Points, step_s: Floats, overlap: float) -> Self:
-        """Least squares on relative error, coefficients not negative."""
+    def fit(cls, at: Points, step_s: Floats, overlap: float, contention: float = 0.0) -> Self:
+        """Least squares on relative error, coefficients not negative.
+
+        contention: the share of exchange within a node that is to be expected from a bus that all
+        its devices share, where the measurements leave open how it grows.
+        """
         knots = np.unique(at.batch)
         compute, exchange = compute_terms(at.batch, knots), exchange_terms(at)
         typical = float(np.exp(np.mean(np.log(step_s))))
@@ -128,8 +133,9 @@ class Law:
         scale = np.concatenate([reach, reference_terms()])
         terms = np.hstack([compute, exchange]) / scale
         own = len(reach)
+        spreads = _spreads_with(contention)
         spread = np.ones(terms.shape[1])
-        spread[own:] = SPREADS
+        spread[own:] = spreads
         mean = np.zeros(terms.shape[1])
         mean[0], mean[1:own] = STEP_SHARE, 1 - STEP_SHARE
         mean[own:-2] = PRIOR_SHARE * SPREADS[:-2]
@@ -142,7 +148,7 @@ class Law:
         rest = np.concatenate([np.ones(len(at)) - weighted @ least, pull * (mean - least)])
         start = least + nnls(np.vstack([weighted, prior]), rest)[0]
         if overlap == 1.0 or not exchange.any():
-            return cls(overlap, knots, scale / typical, start)
+            return cls(overlap, knots, scale / typical, start, spreads)
 
         def residuals(c: Floats) -> Floats:
             g, s = weighted[:, :own] @ c[:own], weighted[:, own:] @ c[own:]
@@ -160,7 +166,7 @@ class Law:
         found = least_squares(
             residuals, np.maximum(start, 2e-3), slope, bounds=(least, np.inf), max_nfev=50
         )
-        return cls(overlap, knots, scale / typical, found.x)
+        return cls(overlap, knots, scale / typical, found.x, spreads)
 
     def parts(self, at: Points) -> tuple[Floats, Floats]:
         """Compute and exchange, seconds."""
@@ -185,8 +191,20 @@ class Law:
         """J'J + prior, of points in units of NOISE."""
         rows = self.gradient(at)
         spread = np.ones(rows.shape[1])
-        spread[-len(SPREADS) :] = SPREADS
+        spread[-len(SPREADS) :] = self.spreads
         return rows.T @ rows / NOISE**2 + np.diag(1 / spread**2)
+
+
+def _spreads_with(contention: float) -> Floats:
+    """SPREADS, but that of l_i such that four devices' exchange is split to that share.
+
+    At four devices the terms of c_i and l_i reach 6/7 and 3/7 of what they do at REFERENCE, and a
+    reading is split between them as the squares of reach and spread: l^2/(4c^2 + l^2).
+    """
+    spreads = SPREADS.copy()
+    share = min(contention, 0.99)
+    spreads[1] = max(spreads[1], 2 * spreads[0] * math.sqrt(share / (1 - share)))
+    return spreads
 
 
 def _norm(g: Floats, s: Floats, p: float) -> Floats:
@@ -260,12 +278,19 @@ class Scaling:
     wander: float
 
     @classmethod
-    def fit(cls, at: Points, step_s: Floats, weights: Floats | None = None) -> Self:
+    def fit(
+        cls,
+        at: Points,
+        step_s: Floats,
+        weights: Floats | None = None,
+        contention: float = 0.0,
+    ) -> Self:
         """The model of measured steps; a configuration may be given several times.
 
         weights: of the members of OVERLAPS; by default from the errors on points left out.
+        contention: see Law.fit.
         """
-        laws = tuple(Law.fit(at, step_s, p) for p in overlaps(at))
+        laws = tuple(Law.fit(at, step_s, p, contention) for p in overlaps(at))
         if weights is None or len(weights) != len(laws):
             weights = _weights(at, step_s, len(laws))
         law_s = _combined(laws, weights, at)

@@ -10,9 +10,11 @@ is what makes the 90 % interval hold 90 % of them; where smaller, f is. Over all
 table, mixed with a cautious guess worth PRIOR_FITS left-out fits.
 """
 
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,22 +96,11 @@ class Spread:
     def learned(cls, series: Iterable[tuple[Points, Floats]]) -> "Spread":
         """From left-out measurements of series of points and step times."""
         errors: dict[Kind, list[NDArray[np.float64]]] = {kind: [] for kind in Kind}
-        eligible = [(at, step_s) for at, step_s in series if len(at) > 2]
-        # A random choice: series often alternate between two precisions.
-        chosen = np.random.default_rng(0).permutation(len(eligible))[:MOST_SERIES]
-        for at, step_s in (eligible[i] for i in sorted(chosen)):
-            weights = Scaling.fit(at, step_s).weights
-            for out in left_out(at):
-                if out.all() or not out.any():
-                    continue
-                fit = Scaling.fit(at.at(~out), step_s[~out], weights)
-                asked = at.at(out)
-                kind, reach = kinds(fit, asked)
-                missed = np.abs(np.log(step_s[out] / fit.step_s(asked)))
-                rows = np.column_stack([missed, fit.sigma(asked), reach])
-                for each in Kind:
-                    if (kind == each).any():
-                        errors[each].append(rows[kind == each])
+        eligible = [_packed(at, step_s) for at, step_s in series if len(at) > 2]
+        # As good as random, and the same series from a table and from most of it.
+        for packed in sorted(eligible, key=zlib.crc32)[:MOST_SERIES]:
+            for kind, rows in _missed(packed):
+                errors[kind].append(rows)
         return cls({kind: _factors(errors[kind], GUESS[kind]) for kind in Kind})
 
     def sigma(self, fit: Scaling, at: Points) -> tuple[Floats, NDArray[np.bool_]]:
@@ -120,6 +111,32 @@ class Spread:
         measured = kind == Kind.MEASURED
         # A measured point's sigma reaches its readings as it stands.
         return np.hypot(np.where(measured, 1.0, f) * fit.sigma(at), c * reach), measured
+
+
+def _packed(at: Points, step_s: Floats) -> bytes:
+    return np.vstack([at.batch, at.devices, at.nodes, at.fullest, step_s]).tobytes()
+
+
+@lru_cache(maxsize=4096)
+def _missed(packed: bytes) -> tuple[tuple[Kind, Floats], ...]:
+    """Of each left-out fit and kind: errors, sigmas and reaches, shape (points, 3).
+
+    Remembered by series, as one process may predict from many parts of one table.
+    """
+    *where, step_s = np.frombuffer(packed).reshape(5, -1)
+    at = Points(*where)
+    weights = Scaling.fit(at, step_s).weights
+    found = []
+    for out in left_out(at):
+        if out.all() or not out.any():
+            continue
+        fit = Scaling.fit(at.at(~out), step_s[~out], weights)
+        asked = at.at(out)
+        kind, reach = kinds(fit, asked)
+        missed = np.abs(np.log(step_s[out] / fit.step_s(asked)))
+        rows = np.column_stack([missed, fit.sigma(asked), reach])
+        found += [(each, rows[kind == each]) for each in Kind if (kind == each).any()]
+    return tuple(found)
 
 
 def _factors(fits: list[NDArray[np.float64]], guess: float) -> Factors:
