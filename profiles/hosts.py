@@ -55,9 +55,10 @@ class Hosts:
                 rates[mark] = most.rate
         return cls(shares, rates)
 
-    def contention(self, row: Row) -> float:
-        """The share of exchange on the row's machine that a shared bus explains, in [0, 1)."""
-        return self.shares.get(_machine(row) or (), 0.0)
+    def contention(self, row: Row) -> float | None:
+        """The share of exchange on the row's machine that a shared bus explains, in [0, 1); None
+        where nothing tells."""
+        return self.shares.get(_machine(row) or ())
 
     def input_s(self, row: Row) -> float:
         """What the input of one step takes at least, seconds; 0 where nothing tells.

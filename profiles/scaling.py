@@ -43,6 +43,7 @@ STEP_SHARE = 0.2  # of a step at the largest measured batch that a batch of none
 # Gradients of tens of MB over links of 1 to 10 GB/s take tens of ms, a hop 20 to 500 us: volume over
 # bandwidth comes first, contention second, hops and a pair of nodes being special last.
 SPREADS = np.array([1.0, 0.2, 1.0, 0.1, 0.3, 0.1, 0.1, 0.1])
+LEAST_SPREAD = 0.05  # of contention, where a machine shows none: what hops alone would be
 NOISE = 0.03  # relative error of one measured step before residuals say otherwise
 NOISE_POINTS = 4.0  # how many residuals that guess is worth
 Z95 = 1.6449  # the normal's 95 % quantile: a 90 % interval reaches so many sigma
@@ -118,11 +119,13 @@ class Law:
     spreads: Floats  # of the exchange terms' priors
 
     @classmethod
-    def fit(cls, at: Points, step_s: Floats, overlap: float, contention: float = 0.0) -> Self:
+    def fit(
+        cls, at: Points, step_s: Floats, overlap: float, contention: float | None = None
+    ) -> Self:
         """Least squares on relative error, coefficients not negative.
 
         contention: the share of exchange within a node that is to be expected from a bus that all
-        its devices share, where the measurements leave open how it grows.
+        its devices share, where the measurements leave open how it grows; None: nothing tells.
         """
         knots = np.unique(at.batch)
         compute, exchange = compute_terms(at.batch, knots), exchange_terms(at)
@@ -195,15 +198,16 @@ class Law:
         return rows.T @ rows / NOISE**2 + np.diag(1 / spread**2)
 
 
-def _spreads_with(contention: float) -> Floats:
+def _spreads_with(contention: float | None) -> Floats:
     """SPREADS, but that of l_i such that four devices' exchange is split to that share.
 
     At four devices the terms of c_i and l_i reach 6/7 and 3/7 of what they do at REFERENCE, and a
     reading is split between them as the squares of reach and spread: l^2/(4c^2 + l^2).
     """
     spreads = SPREADS.copy()
-    share = min(contention, 0.99)
-    spreads[1] = max(spreads[1], 2 * spreads[0] * math.sqrt(share / (1 - share)))
+    if contention is not None:
+        share = min(contention, 0.99)
+        spreads[1] = max(LEAST_SPREAD, 2 * spreads[0] * math.sqrt(share / (1 - share)))
     return spreads
 
 
@@ -283,7 +287,7 @@ class Scaling:
         at: Points,
         step_s: Floats,
         weights: Floats | None = None,
-        contention: float = 0.0,
+        contention: float | None = None,
     ) -> Self:
         """The model of measured steps; a configuration may be given several times.
 
