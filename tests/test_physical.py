@@ -153,10 +153,13 @@ def test_shockwaves_rounds_are_the_best_there_are(
 # ------------------------------------------------------------------------------- the programs
 
 
-@given(st.lists(st.tuples(st.integers(1, 4), st.floats(0.05, 0.5)), min_size=2, max_size=8))
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.floats(0.05, 0.5)), min_size=2, max_size=8),
+    st.booleans(),
+)
 @settings(deadline=None, max_examples=30)
 def test_the_analytic_centre_is_inside_and_no_neighbour_has_a_larger_product(
-    jobs: list[tuple[int, float]],
+    jobs: list[tuple[int, float]], of_times: bool
 ) -> None:
     gpus = np.array([g for g, _ in jobs], float)
     need = np.array([r for _, r in jobs])
@@ -164,12 +167,19 @@ def test_the_analytic_centre_is_inside_and_no_neighbour_has_a_larger_product(
     none = np.zeros(len(jobs))
     ones = np.ones((len(jobs), 1))
     program = Program(there, gpus, ones, none, need, 0 * ones, 0.0)
-    centre = centred(program, (need + 1e-3)[:, None])
+    centre = centred(program, (need + 1e-3)[:, None], of_times=of_times)
 
     def product(x: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
         rows = [x, 1 - x[:, 0], there - gpus @ x, x[:, 0] - need]
         slack = np.concatenate([part.ravel() for part in rows])
-        return float(np.log(slack).sum()) if (slack > 0).all() else -np.inf
+        if (slack <= 0).any():
+            return -np.inf
+        if not of_times:
+            return float(np.log(slack).sum())
+        # With t <= 1/need, t x >= 1 as variables of their own, t the best of a grid.
+        t = 1 / x + (1 / need[:, None] - 1 / x) * (np.arange(1, 3000) / 3000)
+        cone = (np.log(t * x - 1) / 2 + np.log(1 / need[:, None] - t)).max(axis=1)
+        return float(np.log(np.concatenate([part.ravel() for part in rows[:3]])).sum() + cone.sum())
 
     best = product(centre)
     assert np.isfinite(best)
