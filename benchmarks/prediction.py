@@ -318,7 +318,7 @@ def coverage_holds(held: Sequence[bool]) -> bool:
     """85 to 95 %; with fewer than 200 points, within the binomial 95 % error of 90 %."""
     count, inside = len(held), sum(held)
     if count >= 200:
-        return 0.85 <= inside / count <= 0.95
+        return bool(0.85 <= inside / count <= 0.95)
     low, high = binom.interval(0.95, count, 0.9)
     return bool(low <= inside <= high)
 
