@@ -1,10 +1,11 @@
 """How close a replay comes to other simulators on the same traces, worst case first.
 
-    python benchmarks/fidelity.py [--only TEXT] [-o fidelity.json]
+    python benchmarks/fidelity.py [--part gavel|philly|physical|pollux ...] [--only TEXT] [-o fidelity.json]
 
-Gavel's own simulator (41 runs, per-job completion times) and Alibaba's PAI simulator on the Philly trace
-(per-job too); see docs/simulation.md for the semantics. `of bar` is the largest error as a part of the
-error allowed for it: up to 1.00 is good.
+Gavel's own simulator (41 runs, per-job completion times), Alibaba's PAI simulator on the Philly trace
+(per-job too), a physical cluster (physical.py) and Pollux's simulator (pollux.py); see docs/simulation.md
+for the semantics. All parts without --part. `of bar` is the largest error as a part of the
+error allowed for it: up to 1.00 is good; empty where the row is shown beside and not judged.
 """
 
 import argparse
@@ -12,12 +13,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import physical
 import polars as pl
+import pollux
 
 from isocost.simulator.cluster import Cluster, read_cluster
 from isocost.simulator.metrics import figures
@@ -45,19 +48,21 @@ class Row:
     avg_jct: float
     makespan: float | None
     cost: float | None
-    close: float
-    of_bar: float
+    close: float | None
+    of_bar: float | None
     cpu_s: float
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="runs whose trace or policy contains this")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this part; repeatable")
     parser.add_argument("-o", "--output", type=Path, default=None)
     given = parser.parse_args()
     if not DATA.is_dir():
         sys.exit(f"no traces in {DATA}; set ISOCOST_DATA to the folder that holds traces/")
-    rows = sorted([*gavel(given.only), *philly(given.only)], key=lambda row: -row.of_bar)
+    rows = [row for part in given.part or PARTS for row in PARTS[part](given.only)]
+    rows.sort(key=lambda row: -1.0 if row.of_bar is None else row.of_bar, reverse=True)
     print(
         f"{'trace':<17} {'policy':<31} {'table':<5} {'avg JCT':>8} {'makespan':>8} {'cost':>7} "
         f"{'<=5 s':>6} {'of bar':>6} {'CPU s':>6}"
@@ -67,7 +72,7 @@ def main() -> None:
         print(
             f"{row.trace.removeprefix('gavel_'):<17} {policy:<31.31} {row.table[:4]:<5} "
             f"{row.avg_jct:>+8.3%} {_percent(row.makespan):>8} {_percent(row.cost):>7} "
-            f"{row.close:>6.1%} {row.of_bar:>6.2f} {row.cpu_s:>6.2f}"
+            f"{_filled(row.close, '.1%'):>6} {_filled(row.of_bar, '.2f'):>6} {row.cpu_s:>6.2f}"
         )
     if given.output is not None:
         text = json.dumps([asdict(row) for row in rows], indent=2)
@@ -76,6 +81,10 @@ def main() -> None:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:+.2%}"
+
+
+def _filled(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def gavel(only: str) -> Iterator[Row]:
@@ -146,6 +155,37 @@ def philly(only: str) -> Iterator[Row]:
         same = _close(done, expected, 0.0) if count == len(expected) else float(not jct)
         wrong = float(bool(jct or makespan or same < 1))
         yield Row(f"philly {count}", policy, f"{gpus}", jct, makespan, None, same, wrong, took)
+
+
+def on_machines(only: str) -> Iterator[Row]:
+    """Shockwave's physical runs; the bar is 9 % for each (physical.py also judges the means)."""
+    for policy in physical.MEASURED:
+        if only not in "tacc32 " + policy:
+            continue
+        begin = time.process_time()
+        (row,) = physical.physical((policy,))
+        jct, makespan = physical.errors(row)
+        took = time.process_time() - begin
+        part = max(abs(jct), abs(makespan)) / physical.WORST_BAR
+        yield Row("tacc32", policy, "", jct, makespan, None, None, part, took)
+
+
+def adaptive(only: str) -> Iterator[Row]:
+    """Pollux's workloads at load 1.0; close: jobs equal to the second."""
+    for row in pollux.pollux():
+        name, policy = f"pollux {row['workload']}", row["policy"]
+        if only in f"{name} {policy}":
+            part = abs(row["error"]) / pollux.BAR if policy in pollux.EXACT else None
+            equal = row["jobs_equal"]
+            yield Row(name, policy, "", row["error"], None, None, equal, part, row["cpu_s"])
+
+
+PARTS: dict[str, Callable[[str], Iterator[Row]]] = {
+    "gavel": gavel,
+    "philly": philly,
+    "physical": on_machines,
+    "pollux": adaptive,
+}
 
 
 def _cluster(counts: str) -> Cluster:

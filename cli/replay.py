@@ -1,8 +1,8 @@
 """isocost simulate trace.csv: a job trace replayed on a cluster; and policies side by side."""
 
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from ..simulator.adaptive import AdaptiveJob
     from ..simulator.cluster import Cluster
     from ..simulator.logs import JobsCsv, PartFile
     from ..simulator.metrics import Comparison, Figures
@@ -28,7 +29,8 @@ ClusterFile = Annotated[
     str,
     typer.Option(
         "--cluster",
-        help="Cluster file (YAML), or words: gpu=400, or v100=24@0.74,k80=24@0.135 (USD per GPU-hour).",
+        help="Cluster file (YAML), or words: gpu=400, v100=24@0.74,k80=24@0.135 (USD per GPU-hour), or "
+        "t4=16x4 (nodes of 4).",
     ),
 ]
 ThroughputFile = Annotated[
@@ -36,7 +38,8 @@ ThroughputFile = Annotated[
     typer.Option(
         "--throughputs",
         help="CSV with worker_type, job_type, scale_factor, steps_per_s; without it every "
-        "accelerator runs a job in its duration_s.",
+        "accelerator runs a job in its duration_s. For adaptive jobs job_type, placement, nodes, gpus, "
+        "local_batch, step_time_s, sync_time_s.",
     ),
 ]
 TableName = Annotated[
@@ -64,10 +67,24 @@ LpSolver = Annotated[
     str, typer.Option("--lp", help="Who solves the linear programs: interior, or highs by PuLP.")
 ]
 LONG_TRACE_JOBS = 500
+Curves = Annotated[
+    Path | None,
+    typer.Option(
+        help="For adaptive jobs: CSV of training curves with app, batch_size, epoch, progress, "
+        "iteration, grad_sqr, grad_var."
+    ),
+]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        help="For adaptive jobs: only lines of the trace with these values, as workload=1,job_load=1.0."
+    ),
+]
 POLICIES = (
     "fifo, fifo-skip, sjf, sjf-skip, srtf, las, las-queues, isocost; in rounds isolated, fifo-perf, "
     "max-min-fairness, max-min-fairness-perf, finish-time-fairness, makespan, max-throughput, "
-    "min-cost, min-cost-slo, min-total-duration, allox, shockwave, and Gavel's names for these"
+    "min-cost, min-cost-slo, min-total-duration, allox, shockwave, and Gavel's names for these; for "
+    "adaptive jobs tiresias, optimus, pollux"
 )
 
 
@@ -79,6 +96,8 @@ def replay(
     table: TableName = None,
     round_s: RoundS = None,
     gpu_seconds: GpuSeconds = None,
+    curves: Curves = None,
+    where: Where = None,
     seed: Seed = 0,
     lp: LpSolver = "interior",
     output: Annotated[
@@ -100,20 +119,24 @@ def replay(
     """Replay a job trace on a cluster under a scheduling policy.
 
     Example: isocost simulate trace.csv --cluster gpu=400 --policy sjf-skip --jobs jobs.csv
+
+    Adaptive jobs (columns job_id, submit_time_s, num_gpus, job_type, batch_size): isocost simulate
+    trace.csv --cluster t4=16x4@0.53 --policy pollux --throughputs step_times.csv --curves curves.csv
     """
     from ..simulator.logs import event_log
     from ..simulator.metrics import figures
-    from ..simulator.policies import policy_named
     from .output import ended_like_ctrl_c, err, print_json
 
-    chosen = policy_named(policy, lp)
     parts: list[PartFile] = []
     try:
         with ended_like_ctrl_c(), ExitStack() as stack:
-            given = _Given.read(trace, cluster, throughputs, table, round_s, seed, gpu_seconds)
+            (chosen,), given = _read(
+                *(trace, cluster, [policy], throughputs, table, round_s, gpu_seconds),
+                *(curves, where, seed, lp),
+            )
             tell: Listen | None = None
             done: Done | None = None
-            finished = _finished_jobs(jobs, trace, chosen.name, given)
+            finished = _finished_jobs(jobs, trace, _name(chosen), given)
             if finished is not None:
                 parts.append(stack.enter_context(finished))
                 done = finished
@@ -145,6 +168,8 @@ def compare(
     table: TableName = None,
     round_s: RoundS = None,
     gpu_seconds: GpuSeconds = None,
+    curves: Curves = None,
+    where: Where = None,
     seed: Seed = 0,
     lp: LpSolver = "interior",
     output: Annotated[
@@ -158,17 +183,20 @@ def compare(
     """
     from ..catalog.files import InputError
     from ..simulator.metrics import compared
-    from ..simulator.policies import policy_named
     from .output import ended_like_ctrl_c, print_json
 
-    chosen = [policy_named(name, lp) for name in policies.split(",")]
-    if len({one.name for one in chosen}) < max(len(chosen), 2):
-        raise InputError(
-            f"--policies is '{policies}'; expected two different ones or more, with commas between"
-        )
+    names = policies.split(",")
     try:
         with ended_like_ctrl_c():
-            given = _Given.read(trace, cluster, throughputs, table, round_s, seed, gpu_seconds)
+            chosen, given = _read(
+                *(trace, cluster, names, throughputs, table, round_s, gpu_seconds),
+                *(curves, where, seed, lp),
+            )
+            if len({_name(one) for one in chosen}) < max(len(chosen), 2):
+                raise InputError(
+                    f"--policies is '{policies}'; expected two different ones or more, with commas "
+                    "between"
+                )
             found = [given.replay(one) for one in chosen]
     except KeyboardInterrupt:
         raise SystemExit(130) from None
@@ -181,8 +209,12 @@ def compare(
         _show_comparison(shown)
 
 
+def _name(policy: "str | Policy | SharePolicy") -> str:
+    return policy if isinstance(policy, str) else policy.name
+
+
 def _finished_jobs(
-    asked: Path | None, trace: Path, policy: str, given: "_Given"
+    asked: Path | None, trace: Path, policy: str, given: "_Given | _Adaptive"
 ) -> "JobsCsv | None":
     """Where finished jobs go: to the file asked for; for a long trace, else, to a part that only a
     replay that ends too early leaves behind.
@@ -206,6 +238,130 @@ def _finished_jobs(
     words = f"Until it is done, finished jobs are in {part.part}; --jobs FILE keeps them"
     err.print(words, soft_wrap=True, markup=False)
     return part
+
+
+def _read(
+    trace: Path,
+    cluster: str,
+    names: Sequence[str],
+    throughputs: Path | None,
+    table: str | None,
+    round_s: float | None,
+    gpu_seconds: str | None,
+    curves: Path | None,
+    where: str | None,
+    seed: int,
+    lp: str,
+) -> "tuple[Sequence[str | Policy | SharePolicy], _Given | _Adaptive]":
+    """The policies, and what they are to replay. Adaptive ones are known by their names."""
+    from ..catalog.files import InputError
+    from ..simulator.goodput import ADAPTIVE
+    from ..simulator.policies import policy_named
+
+    plain = [name.strip().lower().replace("_", "-") for name in names]
+    if not any(name in ADAPTIVE for name in plain):
+        if curves is not None or where is not None:
+            raise InputError(
+                f"--curves and --where are for adaptive jobs, under {', '.join(ADAPTIVE)}; the "
+                f"policy is {', '.join(names)}"
+            )
+        chosen = [policy_named(name, lp) for name in names]
+        return chosen, _Given.read(trace, cluster, throughputs, table, round_s, seed, gpu_seconds)
+    for name in plain:
+        if name not in ADAPTIVE:
+            raise InputError(
+                f"policy '{name}' is not for adaptive jobs; those beside it are: "
+                f"{', '.join(ADAPTIVE)}"
+            )
+    if throughputs is None or curves is None:
+        missing = "--throughputs" if throughputs is None else "--curves"
+        raise InputError(
+            f"{missing} is missing: under {plain[0]} a job's speed follows from where it stands and its "
+            "batch; give measured step times (--throughputs) and training curves (--curves)"
+        )
+    for option, value in (("--table", table), ("--gpu-seconds", gpu_seconds)):
+        if value is not None:
+            raise InputError(f"{option} has no meaning for adaptive jobs; leave it out")
+    return plain, _Adaptive.read(trace, cluster, throughputs, curves, round_s, where)
+
+
+@dataclass(frozen=True)
+class _Adaptive:
+    """Adaptive jobs and their cluster, read and checked."""
+
+    cluster: "Cluster"
+    tasks: "list[AdaptiveJob]"
+    interval_s: float
+    restart_s: float
+
+    @classmethod
+    def read(
+        cls,
+        trace: Path,
+        cluster: str,
+        throughputs: Path,
+        curves: Path,
+        round_s: float | None,
+        where: str | None,
+    ) -> "_Adaptive":
+        from ..catalog.files import InputError
+        from ..simulator.adaptive import INTERVAL_S, RESCALE_S, read_adaptive
+        from ..simulator.applications import read_applications
+        from ..simulator.cluster import read_cluster
+
+        only = dict(part.partition("=")[::2] for part in where.split(",")) if where else {}
+        if not all(name and value for name, value in only.items()):
+            raise InputError(f"--where is '{where}'; expected column=value, with commas between")
+        there = read_cluster(cluster)
+        known = read_applications(throughputs, curves)
+        restart_s = there.restart_s if "restart_s" in there.model_fields_set else RESCALE_S
+        interval_s = round_s or there.round_s or INTERVAL_S
+        return cls(there, read_adaptive(trace, known, only), interval_s, restart_s)
+
+    def replay(
+        self,
+        policy: "str | Policy | SharePolicy",
+        *,
+        listen: "Listen | None" = None,
+        done: "Done | None" = None,
+    ) -> "Replay":
+        """The replay, with a progress bar of finished jobs."""
+        from ..simulator.goodput import replay_named
+
+        name = str(policy)
+        with _progress(name, len(self.tasks), done) as tell:
+            return replay_named(
+                name,
+                self.tasks,
+                self.cluster,
+                interval_s=self.interval_s,
+                restart_s=self.restart_s,
+                listen=listen,
+                done=tell,
+            )
+
+
+@contextmanager
+def _progress(name: str, total: int, done: "Done | None") -> "Iterator[Done | None]":
+    """What is to be told of every finished job: ``done``, with a progress bar on terminals."""
+    from ..simulator.replay import Finished
+    from .output import only_ours_on_stdout, progress_bar
+
+    with only_ours_on_stdout(), progress_bar() as bar:
+        task = bar.add_task(name, total=total, note="jobs")
+        tell: Callable[[Finished], None] | None = done
+        if not bar.disable:
+            count = 0
+
+            def tell(one: Finished) -> None:
+                nonlocal count
+                count += 1
+                if count % 64 == 0 or count == total:
+                    bar.update(task, completed=count)
+                if done is not None:
+                    done(one)
+
+        yield tell
 
 
 @dataclass(frozen=True)
@@ -250,32 +406,18 @@ class _Given:
 
     def replay(
         self,
-        policy: "Policy | SharePolicy",
+        policy: "str | Policy | SharePolicy",
         *,
         listen: "Listen | None" = None,
         done: "Done | None" = None,
     ) -> "Replay":
         """The replay, with a progress bar of finished jobs."""
-        from ..simulator.policies import replay_under
-        from ..simulator.replay import Finished
-        from .output import only_ours_on_stdout, progress_bar
+        from ..simulator.policies import policy_named, replay_under
 
-        with only_ours_on_stdout(), progress_bar() as bar:
-            task = bar.add_task(policy.name, total=len(self.tasks), note="jobs")
-            tell: Callable[[Finished], None] | None = done
-            if not bar.disable:
-                count = 0
-
-                def tell(one: Finished) -> None:
-                    nonlocal count
-                    count += 1
-                    if count % 64 == 0 or count == len(self.tasks):
-                        bar.update(task, completed=count)
-                    if done is not None:
-                        done(one)
-
+        chosen = policy_named(policy) if isinstance(policy, str) else policy
+        with _progress(chosen.name, len(self.tasks), done) as tell:
             return replay_under(
-                policy,
+                chosen,
                 self.tasks,
                 self.cluster,
                 self.speeds,

@@ -1,127 +1,27 @@
-"""Jobs whose speed and efficiency follow from where they stand and how large a batch they take.
+"""Adaptive jobs on a cluster that is looked at every minute, as by Pollux's simulator.
 
-An adaptive job on the GPUs `placement` (their number on each node) takes T seconds a step and makes
-
-    progress per second = gain / T,  gain = (v + q) / (v / s + q)
-
-reference steps, s its global batch over the smallest one, q and v the squared norm and the variance of its
-gradient at that epoch: what a larger batch is worth (Pollux, OSDI 2021). It is done after its epochs. T and
-(q, v) are measured: step times by placement and local batch, curves by epoch and batch. Between them lines
-are drawn. The cluster is looked at every minute, as by Pollux's simulator, whose published results for
-Tiresias and Optimus are met by this (benchmarks/pollux.py).
+An adaptive job runs an application (applications.py) on GPUs that the policy may change: it is done after
+its epochs, and pays for every move with a restart. Tiresias and Optimus meet the published results of
+that simulator (benchmarks/pollux.py); goodput.py is Pollux itself.
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.interpolate import LinearNDInterpolator
-
 from ..catalog.files import InputError, did_you_mean
-from .trace import number, rows
+from .applications import Application, Placement, split
+from .cluster import Cluster
+from .replay import Done, Finished, Grant, Happened, Listen, Replay
+from .speeds import Task
+from .trace import Job, number, rows
 
-Floats = NDArray[np.float64]
-Placement = tuple[int, ...]
+Nodes = tuple[int, ...]
 
 INTERVAL_S = 60.0
 RESCALE_S = 30.0  # checkpoint and restart on other GPUs
-MOST_NODES_MEASURED = 16
-ROUNDING = 1e-8
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Curve:
-    """One training run, by epoch: reference steps and steps done at its end, and the gradient's noise."""
-
-    progress: Floats
-    steps: Floats
-    square: Floats
-    variance: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class Application:
-    """A model: its training curves by global batch, and measured (step, exchange) seconds.
-
-    times: by placement, rows of (local batch, step_s, sync_s). anywhere: rows of (nodes, GPUs, local
-    batch, step_s, sync_s), for placements nobody measured.
-    """
-
-    name: str
-    curves: Mapping[int, Curve]
-    times: Mapping[Placement, Floats]
-    anywhere: Floats
-    least_local: int
-    most_local: int
-    _known: dict[tuple[Placement, int], tuple[float, float]] = field(default_factory=dict)
-
-    @property
-    def epochs(self) -> int:
-        return min(len(curve.progress) for curve in self.curves.values())
-
-    @property
-    def smallest_batch(self) -> int:
-        return min(self.curves)
-
-    @property
-    def largest_batch(self) -> int:
-        return max(self.curves)
-
-    @cached_property
-    def _between(self) -> LinearNDInterpolator:
-        return LinearNDInterpolator(self.anywhere[:, :3], self.anywhere[:, 3:])
-
-    def step_s(self, placement: Placement, local: int) -> tuple[float, float]:
-        """(a step, the part of it in which gradients are exchanged), by linear interpolation."""
-        turned = min(placement[i:] + placement[:i] for i in range(len(placement)))
-        found = self._known.get((turned, local))
-        if found is None:
-            table = self.times.get(turned)
-            if table is not None:
-                found = (
-                    float(np.interp(local, table[:, 0], table[:, 1])),
-                    float(np.interp(local, table[:, 0], table[:, 2])),
-                )
-            else:
-                nodes = min(len(turned), MOST_NODES_MEASURED)
-                step, sync = self._between([nodes, sum(turned), local])[0]
-                found = float(step), float(sync)
-            if not math.isfinite(found[0]):
-                raise InputError(
-                    f"{self.name}: no step time near {'+'.join(map(str, turned))} GPUs with a local "
-                    f"batch of {local}; measure one on each side of it"
-                )
-            self._known[turned, local] = found
-        return found
-
-    def _at(self, column: str, batch: float, epoch: int) -> float:
-        sizes = sorted(self.curves)
-        low = max(size for size in sizes if size <= batch)
-        high = min(size for size in sizes if size >= batch)
-        first, last = (float(getattr(self.curves[size], column)[epoch]) for size in (low, high))
-        if low == high:
-            return first
-        return ((batch - low) * last + (high - batch) * first) / (high - low)
-
-    def gain(self, batch: int, epoch: int) -> float:
-        """Reference steps in one step with that global batch."""
-        square, variance = self._at("square", batch, epoch), self._at("variance", batch, epoch)
-        return (variance + square) / (variance * self.smallest_batch / batch + square)
-
-    def steps_left(self, batch: int, epoch: int) -> float:
-        """Steps of that global batch from an epoch to the last."""
-        last = self.epochs - 1
-        if epoch >= last:
-            return 1.0
-        return self._at("steps", batch, last) - self._at("steps", batch, epoch)
-
-    def progress_after(self, epochs: int) -> float:
-        """Reference steps after so many epochs, by the run that needed the fewest."""
-        return min(float(curve.progress[epochs - 1]) for curve in self.curves.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,61 +37,82 @@ class AdaptiveJob:
 
 @dataclass(slots=True, eq=False)
 class State:
-    """A job in the system. nodes: the node of each of its GPUs."""
+    """A job in the system. nodes: the node of each of its GPUs.
+
+    local, extra: its batch on each GPU, and the further passes before gradients are exchanged. tune
+    chooses them anew at every look and epoch; without it they follow from the trace's batch. noise: the
+    gradient's as last observed; most_had: GPUs it has trained on.
+    """
 
     job: AdaptiveJob
-    nodes: tuple[int, ...] = ()
+    restart_s: float = RESCALE_S
+    tune: "Tune | None" = None
+    nodes: Nodes = ()
     placement: Placement = ()
     local: int = 0
-    extra: int = 0  # further passes over a local batch before gradients are exchanged
-    restart_s: float = 0.0
+    extra: int = 0
+    restarting_s: float = 0.0
     progress: float = 0.0
     epoch: int = 0
+    noise: tuple[float, float] | None = None
+    most_had: int = 0
+    moves: int = 0
+    started_s: float | None = None
     finish_s: float | None = None
+    run_s: float = 0.0
+    gpu_s: float = 0.0
 
-    def move(self, nodes: tuple[int, ...]) -> None:
+    def move(self, nodes: Nodes, now_s: float) -> None:
         """Stand on other GPUs from now on."""
         self.nodes = nodes
         self.placement = tuple(nodes.count(node) for node in dict.fromkeys(nodes))
         if nodes:
+            self.restarting_s = self.restart_s
+            self.moves += 1
+            self.started_s = now_s if self.started_s is None else self.started_s
+            if self.tune is not None:
+                self.local, self.extra = self.tune(self)
+                return
             app, batch = self.job.application, self.job.batch
             least = 1 if len(nodes) == 1 and batch > app.smallest_batch else 0
             self.local, self.extra = split(app, batch, len(nodes), least)
-            self.restart_s = RESCALE_S
 
     def run(self, now_s: float, seconds: float) -> None:
         """Train for so long; epochs end at whole seconds."""
         if not self.placement:
             return
-        delay = min(self.restart_s, seconds)
-        self.restart_s -= delay
+        delay = min(self.restarting_s, seconds)
+        self.restarting_s -= delay
         app, at, left = self.job.application, now_s + delay, seconds - delay
-        step, sync = app.step_s(self.placement, self.local)
-        batch = len(self.nodes) * self.local * (self.extra + 1)
         while left > 0 and self.finish_s is None:
+            step, sync = app.step_s(self.placement, self.local)
+            batch = len(self.nodes) * self.local * (self.extra + 1)
             speed = app.gain(batch, self.epoch) / (step + (step - sync) * self.extra)
+            self.noise = app.noise(batch, self.epoch)
+            self.most_had = max(self.most_had, len(self.nodes))
             goal = app.progress_after(self.epoch + 1)
             if self.progress + speed * left < goal:
                 self.progress += speed * left
-                return
-            took = float(round((goal - self.progress) / speed))
-            self.progress, self.epoch = goal, self.epoch + 1
-            at, left = at + took, left - took
-            if self.epoch >= app.epochs:
-                self.finish_s = at
+                left = 0.0
+            else:
+                took = float(round((goal - self.progress) / speed))
+                self.progress, self.epoch = goal, self.epoch + 1
+                at, left = at + took, left - took
+                if self.epoch >= app.epochs:
+                    self.finish_s = at
+            if self.tune is not None and self.finish_s is None:
+                self.local, self.extra = self.tune(self)
+        held = (now_s + seconds if self.finish_s is None else self.finish_s) - now_s
+        self.run_s += held
+        self.gpu_s += held * len(self.nodes)
 
 
-def split(app: Application, batch: int, gpus: int, least: int) -> tuple[int, int]:
-    """(local batch, extra passes) of a global batch on so many GPUs, within the memory of each."""
-    whole = math.ceil(batch / gpus - ROUNDING)
-    extra = max(math.ceil(whole / app.most_local - ROUNDING) - 1, least)
-    local = math.ceil(whole / (extra + 1) - ROUNDING)
-    return min(local, app.largest_batch // (gpus * (extra + 1))), extra
+Tune = Callable[[State], tuple[int, int]]
 
 
-Wish = Callable[[float, Sequence[State], int], Mapping[State, int]]
-"""GPUs for each job present, from the time, the jobs by submission, and the GPUs there are; in the order in
-which jobs that move are to be placed."""
+Wish = Callable[[float, Sequence[State], int], Mapping[State, int | Nodes]]
+"""GPUs for each job present, or the very nodes, from the time, the jobs by submission, and the GPUs there
+are; in the order in which jobs that move are to be placed."""
 
 
 @dataclass(slots=True)
@@ -237,10 +158,14 @@ def optimus(now_s: float, jobs: Sequence[State], gpus: int) -> Mapping[State, in
 
     def saved(one: State) -> float:
         app, count = one.job.application, wishes[one]
-        most = 1 if app.name == "ncf" else one.job.batch // app.least_local
+        most = min(one.job.batch // app.least_local, app.most_gpus or gpus + count)
         if count + 1 > most or gpus < 1:
             return 0.0
-        return (_optimus_step_s(one.job, count) - _optimus_step_s(one.job, count + 1)) * left[one]
+        now_s = _optimus_step_s(one.job, count)
+        try:
+            return (now_s - _optimus_step_s(one.job, count + 1)) * left[one]
+        except InputError:
+            return 0.0  # nobody measured so many
 
     left = {one: one.job.application.steps_left(one.job.batch, one.epoch) for one in jobs}
     for one in jobs:
@@ -268,48 +193,101 @@ def _optimus_step_s(job: AdaptiveJob, gpus: int) -> float:
 def replay_adaptive(
     trace: Sequence[AdaptiveJob],
     policy: Wish,
+    cluster: Cluster,
     *,
-    nodes: int,
-    gpus_per_node: int,
+    name: str = "adaptive",
     interval_s: float = INTERVAL_S,
+    restart_s: float = RESCALE_S,
+    tune: Tune | None = None,
     moves: Callable[[State, int], bool] = lambda one, wish: len(one.nodes) != wish,
-) -> dict[str, float]:
-    """Completion time of each job by its id: finish minus submission, seconds.
+    listen: Listen | None = None,
+    done: Done | None = None,
+) -> Replay:
+    """The trace on equal nodes of one accelerator, the policy asked every interval_s.
 
-    Every interval_s the policy is asked; jobs whose number of GPUs changes are placed anew, on the
-    emptiest nodes. Raises InputError for a job that no node count can hold.
+    Jobs whose number of GPUs changes are placed anew, on the emptiest nodes; where the policy
+    names nodes, those that are to have others. A job's run time alone (Task.work) is that on the GPUs and
+    with the batch of the trace. Raises InputError for a job that is too large for the cluster, and
+    where a step time is needed that nobody measured.
     """
-    for job in trace:
-        if job.num_gpus > nodes * gpus_per_node:
-            raise InputError(
-                f"job '{job.job_id}' asks for {job.num_gpus} GPUs; the cluster has "
-                f"{nodes * gpus_per_node}"
-            )
-    coming, present, now = sorted(trace, key=lambda job: job.submit_s), list[State](), 0.0
-    done: dict[str, float] = {}
+    nodes, per_node = shape(cluster)
+    gpus = nodes * per_node
+    ordered = sorted(trace, key=lambda job: job.submit_s)
+    tasks = {job.job_id: _task(index, job, per_node, gpus) for index, job in enumerate(ordered)}
+    present, now, ended = list[State](), 0.0, list[Finished]()
+    job_s, looks = 0.0, 0
+
+    def tell(at_s: float, kind: str, one: State) -> None:
+        if listen is not None:
+            grant = Grant(0, len(one.nodes)) if one.nodes and kind != "submit" else None
+            listen(Happened(at_s, kind, tasks[one.job.job_id], grant))
+
+    coming = deque(ordered)
     while coming or present:
         for one in present:
             one.run(now, interval_s)
         now += interval_s
-        for one in present:
-            if one.finish_s is not None:
-                done[one.job.job_id] = one.finish_s - one.job.submit_s
+        finished = [one for one in present if one.finish_s is not None]
+        for one in sorted(finished, key=lambda one: one.finish_s or 0.0):
+            tell(one.finish_s or 0.0, "finish", one)
+            ended.append(_finished(one, tasks[one.job.job_id]))
+            job_s += ended[-1].jct_s
+            if done is not None:
+                done(ended[-1])
         present = [one for one in present if one.finish_s is None]
         while coming and coming[0].submit_s <= now:
-            present.append(State(coming.pop(0)))
-        wishes = policy(now, present, nodes * gpus_per_node)
-        free = [gpus_per_node] * nodes
+            present.append(State(coming.popleft(), restart_s, tune))
+            tell(present[-1].job.submit_s, "submit", present[-1])
+        wishes = policy(now, present, gpus)
+        looks += 1
+        moved = {
+            one: wish
+            for one, wish in wishes.items()
+            if (moves(one, wish) if isinstance(wish, int) else wish != one.nodes)
+        }
+        free = [per_node] * nodes
         for one in present:
-            if not moves(one, wishes[one]):
+            if one not in moved:
                 for node in one.nodes:
                     free[node] -= 1
-        for one, wish in wishes.items():
-            if moves(one, wish):
-                one.move(_emptiest(free, wish))
-    return done
+            elif one.nodes:
+                tell(now, "stop", one)
+        for one, wish in moved.items():
+            one.move(_emptiest(free, wish) if isinstance(wish, int) else wish, now)
+            if one.nodes:
+                tell(now, "start", one)
+    return Replay(cluster, name, tuple(ended), job_s, looks)
 
 
-def _emptiest(free: list[int], gpus: int) -> tuple[int, ...]:
+def shape(cluster: Cluster) -> tuple[int, int]:
+    """(nodes, GPUs on each). Raises InputError where they are not equal, or of two accelerators."""
+    sizes = {(group.accelerator, group.gpus_per_node) for group in cluster.nodes}
+    if len(sizes) != 1:
+        words = ", ".join(f"{count} x {name} a node" for name, count in sorted(sizes))
+        raise InputError(
+            f"the cluster has {words}; adaptive jobs are replayed on equal nodes of one accelerator"
+        )
+    return sum(group.count for group in cluster.nodes), sizes.pop()[1]
+
+
+def _task(index: int, job: AdaptiveJob, per_node: int, gpus: int) -> Task:
+    """The job as other replays know it, its work the seconds that it takes alone."""
+    if job.num_gpus > gpus:
+        raise InputError(f"job '{job.job_id}' asks for {job.num_gpus} GPUs; the cluster has {gpus}")
+    alone = State(job, restart_s=0.0)
+    alone.move(tuple(gpu // per_node for gpu in range(job.num_gpus)), 0.0)
+    alone.run(0.0, math.inf)
+    seconds = max(alone.finish_s or 0.0, 1.0)
+    line = Job(job.job_id, job.submit_s, job.num_gpus, seconds, job.application.name)
+    return Task(index, line, seconds, (1.0,), (0,))
+
+
+def _finished(one: State, task: Task) -> Finished:
+    start, finish = one.started_s or 0.0, one.finish_s or 0.0
+    return Finished(task, start, finish, one.run_s, (one.gpu_s,), one.moves - 1)
+
+
+def _emptiest(free: list[int], gpus: int) -> Nodes:
     """GPUs on the emptiest nodes, each filled before the next; taken from free."""
     taken: list[int] = []
     while len(taken) < gpus:
@@ -320,50 +298,50 @@ def _emptiest(free: list[int], gpus: int) -> tuple[int, ...]:
     return tuple(taken)
 
 
-# ------------------------------------------------------------------------------------- files
+NEEDED = ("job_id", "submit_time_s", "num_gpus", "job_type", "batch_size")
 
 
-def read_curves(path: Path) -> dict[str, dict[int, Curve]]:
-    """Training curves by application and global batch, from a CSV with a line an epoch."""
-    needed = ("app", "batch_size", "epoch", "progress", "iteration", "grad_sqr", "grad_var")
-    found: dict[str, dict[int, list[tuple[float, ...]]]] = {}
-    for line, row in rows(path, needed):
-        where = f"{path} line {line}"
-        values = tuple(number(row[name], name, where) for name in needed[1:])
-        found.setdefault(row["app"], {}).setdefault(int(values[0]), []).append(values[1:])
-    return {
-        app: {
-            batch: Curve(*np.array(sorted(epochs)).T[1:]) for batch, epochs in sorted(runs.items())
-        }
-        for app, runs in found.items()
-    }
-
-
-def application(
-    name: str,
-    curves: Mapping[str, Mapping[int, Curve]],
-    times: Sequence[tuple[Placement, int, float, float]],
-    anywhere: Sequence[tuple[int, int, int, float, float]] = (),
-    *,
-    most_local: int | None = None,
-) -> Application:
-    """An application from rows (placement, local batch, step_s, sync_s), and (nodes, GPUs, local batch,
-    step_s, sync_s) where the placement is not known. Raises InputError for an unknown name.
+def read_adaptive(
+    path: Path, known: Mapping[str, Application], only: Mapping[str, str] | None = None
+) -> list[AdaptiveJob]:
+    """The jobs of a CSV with the columns NEEDED. only: values that columns must have, for a file
+    of several workloads. Raises InputError.
     """
-    if name not in curves:
-        raise InputError(f"there are no training curves of '{name}'{did_you_mean(name, curves)}")
-    tables: dict[Placement, list[tuple[float, float, float]]] = {}
-    shapes: dict[tuple[int, int, int], list[tuple[float, float]]] = {}
-    for placement, local, step, sync in times:
-        tables.setdefault(placement, []).append((local, step, sync))
-        shapes.setdefault((len(placement), sum(placement), local), []).append((step, sync))
-    mean = [(*shape, *np.mean(pairs, axis=0)) for shape, pairs in shapes.items()]
-    sizes = [local for _, local, _, _ in times]
-    return Application(
-        name,
-        curves[name],
-        {placement: np.array(sorted(table)) for placement, table in tables.items()},
-        np.array([*mean, *anywhere]),
-        min(sizes),
-        most_local or max(sizes),
-    )
+    found: list[AdaptiveJob] = []
+    lines: dict[str, int] = {}
+    wanted = dict(only or {})
+    for line, row in rows(path, (*NEEDED, *wanted)):
+        if any(row[name] != value for name, value in wanted.items()):
+            continue
+        where = f"{path} line {line}"
+        name, kind = row["job_id"], row["job_type"]
+        if not name:
+            raise InputError(f"{where}: job_id is empty; every job needs an id of its own")
+        if name in lines:
+            raise InputError(
+                f"{where}: job_id '{name}' is already on line {lines[name]}; every job needs an id "
+                "of its own (where the file holds several workloads, choose one with --where)"
+            )
+        if kind not in known:
+            raise InputError(
+                f"{where}: there are no step times of job_type '{kind}'{did_you_mean(kind, known)}"
+            )
+        lines[name], app = line, known[kind]
+        gpus, batch = (
+            number(row[column], column, where, least=1.0) for column in ("num_gpus", "batch_size")
+        )
+        if gpus != int(gpus) or batch != int(batch):
+            raise InputError(
+                f"{where}: num_gpus is {gpus:g} and batch_size {batch:g}; expected whole numbers"
+            )
+        if not max(app.smallest_batch, app.least_local * gpus) <= batch <= app.largest_batch:
+            raise InputError(
+                f"{where}: batch_size is {batch:g}; '{kind}' on {gpus:g} GPUs is known from "
+                f"{max(app.smallest_batch, app.least_local * int(gpus))} to {app.largest_batch}"
+            )
+        at = number(row["submit_time_s"], "submit_time_s", where, least=0.0)
+        found.append(AdaptiveJob(name, at, app, int(gpus), int(batch)))
+    if not found:
+        words = " and ".join(f"{name} = {value}" for name, value in wanted.items())
+        raise InputError(f"{path} has no jobs" + (f" with {words}" if words else ""))
+    return found

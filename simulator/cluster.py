@@ -12,7 +12,8 @@ from ..catalog.files import Document, InputError, Record, Seconds
 
 Placement = Literal["pooled", "packed", "spread"]
 
-SHORT = re.compile(r"[\w.+-]+=\d+(@\d+(\.\d+)?)?(,[\w.+-]+=\d+(@\d+(\.\d+)?)?)*")
+_ONE = r"[\w.+-]+=\d+(x\d+)?(@\d+(\.\d+)?)?"
+SHORT = re.compile(f"{_ONE}(,{_ONE})*")
 
 
 class Nodes(Record):
@@ -86,7 +87,8 @@ class Cluster(Document):
 
 
 def read_cluster(given: str | Path) -> Cluster:
-    """A cluster from a file, or from words such as ``v100=24,k80=8@0.135`` (GPUs @ USD per GPU-hour).
+    """A cluster from a file, or from words such as ``v100=24,k80=8@0.135`` (GPUs @ USD per GPU-hour),
+    or ``t4=16x4`` (nodes x GPUs of each).
 
     >>> read_cluster("v100=24,k80=8@0.135").gpus
     (24, 8)
@@ -96,12 +98,14 @@ def read_cluster(given: str | Path) -> Cluster:
         nodes = []
         for part in text.split(","):
             name, _, figures = part.partition("=")
-            gpus, _, price = figures.partition("@")
-            if not int(gpus):
+            size, _, price = figures.partition("@")
+            count, _, gpus = size.rpartition("x")
+            if not int(gpus) or count == "0":
                 continue
             nodes.append(
                 {
                     "accelerator": name,
+                    "count": int(count or 1),
                     "gpus_per_node": int(gpus),
                     "usd_per_gpu_h": float(price or 0),
                 }

@@ -16,17 +16,15 @@ from isocost.catalog.files import InputError
 from isocost.simulator.adaptive import (
     RESCALE_S,
     AdaptiveJob,
-    Application,
-    Curve,
+    Nodes,
     State,
     Tiresias,
     Wish,
-    application,
     optimus,
-    read_curves,
-    replay_adaptive,
-    split,
 )
+from isocost.simulator.adaptive import replay_adaptive as replay_on
+from isocost.simulator.applications import Application, Curve, application, read_curves, split
+from isocost.simulator.cluster import read_cluster
 
 from .conftest import ROOT
 
@@ -60,6 +58,14 @@ def job(name: str, at: float = 0.0, gpus: int = 1, batch: int = 32) -> AdaptiveJ
 
 
 APP = made_up()
+
+
+def replay_adaptive(
+    trace: Sequence[AdaptiveJob], policy: Wish, *, nodes: int, gpus_per_node: int
+) -> dict[str, float]:
+    """Completion times by job."""
+    done = replay_on(trace, policy, read_cluster(f"t4={nodes}x{gpus_per_node}"))
+    return {one.task.job.job_id: one.jct_s for one in done.jobs}
 
 
 def test_a_job_alone_takes_its_steps_its_start_and_waits_for_the_next_look() -> None:
@@ -113,11 +119,13 @@ def test_no_more_gpus_are_held_than_there_are_and_every_job_ends(
     trace = [job(str(i), *shape) for i, shape in enumerate(jobs)]
     policy: Wish = optimus if elastic else Tiresias()
 
-    def watched(now_s: float, present: Sequence[State], gpus: int) -> Mapping[State, int]:
+    def watched(now_s: float, present: Sequence[State], gpus: int) -> Mapping[State, int | Nodes]:
         held = [node for one in present for node in one.nodes]
         assert all(held.count(node) <= 4 for node in range(2))
         wishes = policy(now_s, present, gpus)
-        assert sum(wishes.values()) <= gpus
+        counts = [wish for wish in wishes.values() if isinstance(wish, int)]
+        assert len(counts) == len(wishes)
+        assert sum(counts) <= gpus
         assert all(wishes[one] in (0, one.job.num_gpus) for one in present) or elastic
         return wishes
 
@@ -133,7 +141,7 @@ def test_tiresias_puts_behind_who_has_had_his_time() -> None:
     trace = [job("long", gpus=4), job("late", at=300, gpus=4)]
     order: list[tuple[float, str]] = []
 
-    def watched(now_s: float, present: Sequence[State], gpus: int) -> Mapping[State, int]:
+    def watched(now_s: float, present: Sequence[State], gpus: int) -> Mapping[State, int | Nodes]:
         wishes = policy(now_s, present, gpus)
         order.extend((now_s, one.job.job_id) for one, wish in wishes.items() if wish)
         return wishes
