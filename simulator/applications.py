@@ -143,7 +143,8 @@ def read_curves(path: Path) -> dict[str, dict[int, Curve]]:
     found: dict[str, dict[int, list[tuple[float, ...]]]] = {}
     for line, row in rows(path, needed):
         where = f"{path} line {line}"
-        values = tuple(number(row[name], name, where) for name in needed[1:])
+        # A gradient's variance has no natural bound: BERT's is beyond 1e15.
+        values = tuple(number(row[name], name, where, most=math.inf) for name in needed[1:])
         found.setdefault(row["app"], {}).setdefault(int(values[0]), []).append(values[1:])
     return {
         app: {

@@ -160,9 +160,15 @@ def _jobs(path: Path) -> Iterator[Job]:
 
 
 def number(
-    text: str, name: str, where: str, *, least: float = -math.inf, above: float = -math.inf
+    text: str,
+    name: str,
+    where: str,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float = MOST,
 ) -> float:
-    """A finite number within bounds, MOST at most; InputError otherwise."""
+    """A finite number within bounds; InputError otherwise."""
     try:
         value = float(text)
     except ValueError:
@@ -171,8 +177,8 @@ def number(
         raise InputError(f"{where}: {name} is '{text}'; expected a number")
     if value < least:
         raise InputError(f"{where}: {name} is {text}; expected {least:g} or more")
-    if value > MOST:
-        raise InputError(f"{where}: {name} is {text}; expected {MOST:g} or less")
+    if value > most:
+        raise InputError(f"{where}: {name} is {text}; expected {most:g} or less")
     if value <= above:
         raise InputError(f"{where}: {name} is {text}; expected more than {above:g}")
     return value

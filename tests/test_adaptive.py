@@ -170,11 +170,11 @@ def test_curves_are_read_by_epoch(tmp_path: Path) -> None:
     path = tmp_path / "curves.csv"
     path.write_text(
         "app,batch_size,epoch,progress,iteration,grad_sqr,grad_var\n"
-        "cnn,32,2,20,20,1,2\ncnn,32,1,10,10,3,4\n"
+        "cnn,32,2,20,20,1,2e16\ncnn,32,1,10,10,3,4\n"
     )
     curve = read_curves(path)["cnn"][32]
     assert curve.progress.tolist() == [10, 20]
-    assert (curve.square.tolist(), curve.variance.tolist()) == ([3, 1], [4, 2])
+    assert (curve.square.tolist(), curve.variance.tolist()) == ([3, 1], [4, 2e16])
     path.write_text("app,batch_size,epoch,progress,iteration,grad_sqr,grad_var\ncnn,32,1,x,1,1,1\n")
     with pytest.raises(InputError, match="line 2: progress is 'x'; expected a number"):
         read_curves(path)
