@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from .instance import Instance, chosen_by, coupling
-from .solver import Milp, Status, solve
+from .solver import Milp, Status, relative_gap, solve
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -118,9 +118,7 @@ class Schedule:
 
     @property
     def gap(self) -> float:
-        if self.chosen is None:
-            return math.inf
-        return max(0.0, self.objective - self.bound) / max(abs(self.objective), 1e-9)
+        return math.inf if self.chosen is None else relative_gap(self.objective, self.bound)
 
 
 def timed(

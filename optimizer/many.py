@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .instance import Instance, chosen_by, coupling, stated
-from .solver import Outcome, Status, solve
+from .solver import Outcome, Status, relative_gap, solve
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -59,9 +59,7 @@ class Answer:
 
     @property
     def gap(self) -> float:
-        if self.chosen is None:
-            return math.inf
-        return max(0.0, self.objective - self.bound) / max(abs(self.objective), 1e-9)
+        return math.inf if self.chosen is None else relative_gap(self.objective, self.bound)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,9 +85,7 @@ class Outcome:
 
     @property
     def gap(self) -> float:
-        if self.x is None:
-            return math.inf
-        return max(0.0, self.objective - self.bound) / max(abs(self.objective), 1e-9)
+        return math.inf if self.x is None else relative_gap(self.objective, self.bound)
 
 
 def state(milp: Milp) -> tuple[pulp.LpProblem, list[Any]]:
@@ -130,6 +128,11 @@ def _expression(variables: list[Any], indices: Any, values: list[float]) -> Any:
     if hasattr(pulp.LpAffineExpression, "from_list"):
         return pulp.LpAffineExpression.from_list(pairs)
     return pulp.LpAffineExpression(pairs)
+
+
+def relative_gap(objective: float, bound: float) -> float:
+    """(objective - bound) / max(|objective|, 1e-9), at least 0."""
+    return max(0.0, objective - bound) / max(abs(objective), 1e-9)
 
 
 def solve(
