@@ -68,7 +68,7 @@ class Bench:
         """What TensorFlow finds here, by its own names."""
         log, result = self._room / "devices.log", self._room / "devices.json"
         command = ["-m", "isocost.profiles.devices", str(result)]
-        with Gang([command], [{}], [log], nursery=self._ready()) as gang:
+        with Gang([command], [{}], [log], nurseries=[self._ready()]) as gang:
             gang.wait(self._stuck_s)
         if not result.exists():
             raise InputError(f"TensorFlow cannot list its devices: {last_words(log)}")
@@ -106,8 +106,9 @@ class Bench:
         command = ["-m", "isocost.profiles.probe", str(spec_path), str(result)]
         environments = [{**one, **_visible(spec.setting)} for one in local_environments(workers)]
         # What a TPU's driver does at import is not known to survive a fork.
-        nursery = None if spec.setting.knobs.strategy == "tpu" else self._ready()
-        with Gang([command] * workers, environments, logs, nursery=nursery) as gang:
+        fresh = spec.setting.knobs.strategy == "tpu"
+        nurseries = [] if fresh else [self._ready()] * workers
+        with Gang([command] * workers, environments, logs, nurseries=nurseries) as gang:
             yield Trial(gang, spec, result, logs, self.folder)
 
     @contextmanager

@@ -22,6 +22,7 @@ from scipy.optimize import nnls
 
 from ..catalog.files import Document, InputError, Record
 from .gang import Gang, free_ports, last_words, tf_config
+from .links import ring_bytes
 from .worker import die_with_parent, end_if_stuck, rank
 
 SIZES = (4e3, 64e3, 1e6, 4e6, 16e6, 64e6)
@@ -55,7 +56,7 @@ class Exchange(Document):
 def fit(points: Sequence[Point], workers: int) -> tuple[float, float]:
     """Latency in seconds and bandwidth in bytes/s, both not negative, least squares on relative error."""
     seconds = np.array([point.seconds for point in points])
-    moved = np.array([2 * (workers - 1) / workers * point.message_bytes for point in points])
+    moved = np.array([ring_bytes(workers, point.message_bytes) for point in points])
     (latency, per_byte), _ = nnls(
         np.column_stack([1 / seconds, moved / seconds]), np.ones(len(points))
     )

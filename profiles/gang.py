@@ -33,8 +33,8 @@ class Gang:
 
     A command is what follows ``python``: ``-m MODULE ARGUMENT...``. The processes' standard input is
     a pipe from here: a worker that calls ``die_with_parent`` ends when this process ends, however it
-    ends. Leaving the ``with`` block kills what still runs. nursery: fork there instead of starting
-    Python anew. launch: words before each command, such as ``ssh HOST`` or ``ip netns exec HOST``.
+    ends. Leaving the ``with`` block kills what still runs. nurseries: fork there, one for
+    each command, instead of starting Python anew. launch: words before each command, such as ``ssh HOST`` or ``ip netns exec HOST``.
     """
 
     def __init__(
@@ -43,22 +43,27 @@ class Gang:
         environments: Sequence[Mapping[str, str]],
         logs: Sequence[Path],
         *,
-        nursery: "Nursery | None" = None,
+        nurseries: "Sequence[Nursery]" = (),
         launch: Sequence[Sequence[str]] | None = None,
     ) -> None:
         self._commands, self._environments, self._logs = commands, environments, logs
-        self._nursery = nursery
+        self._nurseries: Sequence[Nursery | None] = nurseries or [None] * len(commands)
         self._launch = launch or [()] * len(commands)
         self._pipes: list[IO[bytes]] = []
         self.processes: list[Member] = []
 
     def __enter__(self) -> Self:
-        for command, environment, log, prefix in zip(
-            self._commands, self._environments, self._logs, self._launch, strict=True
+        for command, environment, log, prefix, nursery in zip(
+            self._commands,
+            self._environments,
+            self._logs,
+            self._launch,
+            self._nurseries,
+            strict=True,
         ):
             log.parent.mkdir(parents=True, exist_ok=True)
-            if self._nursery is not None:
-                self.processes.append(self._nursery.fork(command, environment, log))
+            if nursery is not None:
+                self.processes.append(nursery.fork(command, environment, log))
                 continue
             with log.open("ab") as output:
                 started = subprocess.Popen(
@@ -118,14 +123,15 @@ class Gang:
 class Nursery:
     """A process that has imported TensorFlow and forks workers from itself; see ``nursery``."""
 
-    def __init__(self, log: Path) -> None:
-        self._log = log
+    def __init__(self, log: Path, launch: Sequence[str] = ()) -> None:
+        """launch: words before the command, as for a Gang."""
+        self._log, self._launch = log, launch
 
     def __enter__(self) -> Self:
         life, self._alive = os.pipe()
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "isocost.profiles.nursery", str(life)],
+                [*self._launch, sys.executable, "-m", "isocost.profiles.nursery", str(life)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,

@@ -10,7 +10,7 @@ import math
 import platform
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,15 +21,14 @@ import numpy as np
 import psutil
 
 from ..catalog.files import InputError
-from . import effects
 from .bench import STEP_SECONDS, STUCK_S, Bench, sample
 from .devices import Devices
+from .figures import figures
 from .gang import cores
 from .grid import design, grid
 from .probe import ProbeSpec
 from .records import (
     AllReduce,
-    Breakdown,
     Failure,
     Host,
     Measurement,
@@ -38,7 +37,7 @@ from .records import (
     Profile,
     Setting,
 )
-from .steady import Spread, between_spread, estimate, noise_causes
+from .steady import between_spread, estimate
 from .workload import Workload
 
 VISIT_S = 4.0  # one process with its building and compiling; a first guess, then measured
@@ -178,10 +177,7 @@ class _Session:
             raise InputError(
                 reasons[0] if reasons else f"{self.workload.name}: nothing could be measured"
             )
-        spread = between_spread(list(self.samples.values()))
-        measurements = tuple(
-            _measurement(setting, samples, spread) for setting, samples in self.samples.items()
-        )
+        measurements, predicted = figures(self.samples, self.every, self.failures, cores())
         total_s = self._seconds_before + self._spent_s()
         return Profile(
             workload=self.workload.name,
@@ -190,7 +186,7 @@ class _Session:
             facts=self.facts,
             checkpoint_write_s=self.checkpoint_write_s,
             measurements=measurements,
-            predicted=_predicted(measurements, self.failures, self.every, spread),
+            predicted=predicted,
             failures=tuple(self.failures.values()),
             all_reduce=tuple(self.all_reduce),
             warnings=tuple(self.warnings),
@@ -324,48 +320,6 @@ class _Session:
 
 def _half_width(ci95: tuple[float, float]) -> float:
     return math.log(ci95[1] / ci95[0]) / 2
-
-
-def _measurement(setting: Setting, samples: Sequence[ProcessSample], spread: Spread) -> Measurement:
-    step = estimate(samples, spread)
-    inputs = [one.input_s for one in samples if one.input_s is not None]
-    exchanges = [one.communication_s for one in samples if one.communication_s is not None]
-    breakdown = None
-    if inputs and exchanges:
-        input_s = min(float(np.median(inputs)), step.value)
-        communication_s = min(float(np.median(exchanges)), step.value - input_s)
-        breakdown = Breakdown(
-            input_s=input_s,
-            communication_s=communication_s,
-            compute_s=step.value - input_s - communication_s,
-        )
-    return Measurement(
-        setting=setting,
-        step_time_s=step,
-        samples_per_s=setting.global_batch / step.value,
-        processes=tuple(samples),
-        breakdown=breakdown,
-        peak_memory_bytes=max(one.peak_memory_bytes for one in samples),
-        noise=noise_causes(samples, step, cores()),
-    )
-
-
-def _predicted(
-    measurements: Sequence[Measurement],
-    failures: Mapping[Setting, Failure],
-    every: Sequence[Setting],
-    spread: Spread,
-) -> tuple[PredictedSetting, ...]:
-    measured = {one.setting: (one.step_time_s.value, len(one.processes)) for one in measurements}
-    wanted = [setting for setting in every if setting not in measured and setting not in failures]
-    if not wanted or len(measured) < 3:
-        return ()
-    return tuple(
-        PredictedSetting(
-            setting=setting, step_time_s=step, samples_per_s=setting.global_batch / step.value
-        )
-        for setting, step in zip(wanted, effects.predict(measured, wanted, spread), strict=True)
-    )
 
 
 def this_host() -> Host:

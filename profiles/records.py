@@ -66,7 +66,7 @@ class ProcessSample(Record):
     step_s: steady step time. spread: relative standard error of step_s within the process.
     retraced: whether the step was traced again after it first was. startup_s: from the start of
     the process to the end of its first step, which compiles. outside_load: processors that
-    others, other guests of the host included, kept busy meanwhile.
+    others, other guests of the host included, kept busy meanwhile. cpu_s: None where not counted.
     """
 
     round: int = Field(default=0, ge=0)
@@ -77,7 +77,7 @@ class ProcessSample(Record):
     retraced: bool = False
     startup_s: float = Field(ge=0)
     wall_s: float = Field(gt=0)
-    cpu_s: float = Field(ge=0)
+    cpu_s: float | None = None
     outside_load: float = Field(default=0, ge=0)
     input_s: float | None = None
     communication_s: float | None = None
