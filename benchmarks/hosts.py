@@ -17,7 +17,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 
 SWITCH = "isocost-sw"
 PREFIX = "isocost-h"
@@ -170,4 +169,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
