@@ -27,8 +27,9 @@ from scipy.stats import binom
 
 from isocost.catalog import load
 from isocost.profiles.design import v_optimal
-from isocost.profiles.predict import Predictor, group, row_points, shared_keys
-from isocost.profiles.scaling import Floats, Points
+from isocost.profiles.law import Floats, Points
+from isocost.profiles.predict import Predictor
+from isocost.profiles.series import group, row_points, shared_keys
 from isocost.profiles.sheets import key, sheet
 from isocost.profiles.table import Row, read_table
 from isocost.profiles.transfer import is_half

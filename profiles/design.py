@@ -1,6 +1,6 @@
 """Which configurations to measure so that few of them predict all others best. No I/O.
 
-V-optimal design for the linear form of the step-time law (`scaling`, p = 1): with rows x of terms
+V-optimal design for the linear form of the step-time law (`law`, p = 1): with rows x of terms
 over a rough step time and a prior of one on every coefficient, choose greedily the point that most
 lowers the mean variance over the targets,
 
@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from .scaling import NOISE, Floats, Points, exchange_terms, reference_terms
+from .law import NOISE, Floats, Points, exchange_terms, reference_terms
 
 SHARES = (0.3, 0.7)  # of a rough step: its fixed cost, and that of a middling batch
 EXCHANGE_SHARE = 0.5  # of a rough step, at the reference placement

@@ -1,7 +1,7 @@
 """What all series measured on one machine tell about it: its shared bus, and its input pipeline.
 
 A machine is what the rows call it (`system=` in the notes) with one source, accelerator and
-dataset. Both figures speak only of what a series has not measured itself. No I/O.
+dataset, read in one way. Both figures speak only of what a series has not measured itself. No I/O.
 """
 
 import math
@@ -14,7 +14,10 @@ from .table import Row
 # Exchange that lasts as long as compute is as likely a bus that all devices share as a ring. One
 # machine of Lambda's has more, and its steps at eight devices agree; how steeply is a guess.
 STEEPNESS = 4.0
-SATURATED = 0.75  # a device's speed among others over alone, below which its devices wait
+# Devices wait for input where they get so much less than on synthetic data: a tenth is more than
+# runs differ by. Without such a run, where each gets so much less than alone.
+STARVED = 0.9
+SATURATED = 0.75
 
 Mark = tuple[str, ...]
 
@@ -28,32 +31,65 @@ class _Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class _Ends:
+    """One setting's readings on one device and on the most."""
+
+    alone: _Reading
+    most: _Reading
+    devices: int
+
+    @property
+    def efficiency(self) -> float:
+        return self.alone.step_s / self.most.step_s
+
+
+@dataclass(frozen=True, slots=True)
 class Hosts:
-    """By machine: contention's share of exchange, and the samples/s that its input delivers."""
+    """By machine: contention's share of exchange, and the samples/s that its input delivers; the
+    latter by setting, too, where that one was itself seen to wait."""
 
     shares: Mapping[Mark, float]
     rates: Mapping[Mark, float]
+    own_rates: Mapping[tuple[Mark, Mark], float]
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> "Hosts":
         """From measured rows; those on several nodes are passed over."""
-        machines: dict[Mark, dict[Mark, list[Row]]] = {}
+        settings: dict[tuple[Mark, Mark], list[Row]] = {}
         for row in rows:
             mark = _machine(row)
             if mark is not None and row.batch is not None and row.nodes == 1:
-                machines.setdefault(mark, {}).setdefault(_setting(row), []).append(row)
-        shares, rates = {}, {}
-        for mark, settings in machines.items():
-            ends = [each for each in map(_alone_and_most, settings.values()) if each is not None]
-            if not ends:
-                continue
-            added = sum(most.step_s / alone.step_s - 1 for alone, most in ends) / len(ends)
+                settings.setdefault((mark, _setting(row)), []).append(row)
+        found = {marks: _ends(members) for marks, members in settings.items()}
+        ends = {marks: each for marks, each in found.items() if each is not None}
+        fed = {
+            (_box(mark), setting): each
+            for (mark, setting), each in ends.items()
+            if not _has_input(mark)
+        }
+        machines: dict[Mark, dict[Mark, _Ends]] = {}
+        for (mark, setting), each in ends.items():
+            machines.setdefault(mark, {})[setting] = each
+        shares: dict[Mark, float] = {}
+        rates: dict[Mark, float] = {}
+        own_rates: dict[tuple[Mark, Mark], float] = {}
+        for mark, all_ in machines.items():
+            added = sum(1 / each.efficiency - 1 for each in all_.values()) / len(all_)
             power = max(added, 0.0) ** STEEPNESS
             shares[mark] = power / (1 + power)
-            alone, most = max(ends, key=lambda pair: pair[1].rate)
-            if _has_input(mark) and alone.step_s / most.step_s < SATURATED:
-                rates[mark] = most.rate
-        return cls(shares, rates)
+            if not _has_input(mark):
+                continue
+            fastest = max(each.most.rate for each in all_.values())
+            for setting, each in all_.items():
+                twin = fed.get((_box(mark), setting))
+                if twin is not None and twin.devices == each.devices:
+                    waits = each.most.rate < STARVED * twin.most.rate
+                else:
+                    waits = each.most.rate == fastest and each.efficiency < SATURATED
+                if waits:
+                    own_rates[mark, setting] = each.most.rate
+                    rates[mark] = max(rates.get(mark, 0.0), each.most.rate)
+        return cls(shares, rates, own_rates)
 
     def contention(self, row: Row) -> float | None:
         """The share of exchange on the row's machine that a shared bus explains, in [0, 1); None
@@ -63,10 +99,11 @@ class Hosts:
     def input_s(self, row: Row) -> float:
         """What the input of one step takes at least, seconds; 0 where nothing tells.
 
-        The fastest series of a machine whose devices wait for each other shows what the host reads
-        and decodes in a second: no model on that data gets more.
+        A series whose devices were seen to wait gets no more samples than then, whatever their
+        number; any other no more than the fastest that was seen to wait on that machine.
         """
-        rate = self.rates.get(_machine(row) or ())
+        mark = _machine(row) or ()
+        rate = self.own_rates.get((mark, _setting(row)), self.rates.get(mark))
         if rate is None or row.nodes > 1 or row.batch is None:
             return 0.0
         return row.batch * row.devices / rate
@@ -77,7 +114,13 @@ def _machine(row: Row) -> Mark | None:
     if not system:
         return None
     accelerator = accelerator_key(row.cell("accelerator"))
-    return (system, row.cell("source"), accelerator, row.cell("dataset"), row.cell("unit"))
+    read = " ".join(sorted(name for name, value in row.switches.items() if value == "on"))
+    return (system, row.cell("source"), accelerator, row.cell("unit"), row.cell("dataset"), read)
+
+
+def _box(machine: Mark) -> Mark:
+    """The machine whatever it reads."""
+    return machine[:4]
 
 
 def _setting(row: Row) -> Mark:
@@ -85,7 +128,7 @@ def _setting(row: Row) -> Mark:
     return (*(row.cell(name) for name in names), str(row.batch))
 
 
-def _alone_and_most(rows: Sequence[Row]) -> tuple[_Reading, _Reading] | None:
+def _ends(rows: Sequence[Row]) -> _Ends | None:
     """One setting's mean readings on one device and on the most; None where either is missing."""
     steps: dict[int, list[float]] = {}
     for row in rows:
@@ -95,9 +138,9 @@ def _alone_and_most(rows: Sequence[Row]) -> tuple[_Reading, _Reading] | None:
         return None
     batch = rows[0].batch or 1.0
     alone_s, most_s = (math.exp(sum(logs) / len(logs)) for logs in (steps[1], steps[most]))
-    return _Reading(alone_s, batch / alone_s), _Reading(most_s, batch * most / most_s)
+    return _Ends(_Reading(alone_s, batch / alone_s), _Reading(most_s, batch * most / most_s), most)
 
 
 def _has_input(machine: Mark) -> bool:
-    dataset = machine[3].lower()
+    dataset = machine[4].lower()
     return bool(dataset) and "synthetic" not in dataset

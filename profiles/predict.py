@@ -7,7 +7,7 @@ are carried over from those on which it was (`transfer`). No I/O.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,11 +15,12 @@ import numpy as np
 from ..catalog import Accelerator
 from ..catalog.files import did_you_mean
 from .hosts import Hosts
-from .scaling import Z95, Floats, Points, Scaling, points
+from .scaling import Z95, Scaling
+from .series import Series, group, row_points, shared_keys, value_of
 from .sheets import key as accelerator_key
 from .sheets import sheet
 from .spread import Spread
-from .table import KEYS, Row
+from .table import Row
 from .transfer import Transfer, is_half
 
 MISMATCH_SIGMA = 0.3  # of a series that differs in one key from what is asked, e.g. the precision
@@ -37,70 +38,6 @@ class Prediction:
     p05: float
     p95: float
     basis: str
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Measured rows of one model on one accelerator that share their keys."""
-
-    model: str
-    accelerator: str
-    keys: Mapping[str, str]
-    rows: tuple[Row, ...]
-
-    @property
-    def points(self) -> Points:
-        return row_points(self.rows)
-
-    @property
-    def step_s(self) -> Floats:
-        return np.array([row.step_s for row in self.rows])
-
-
-def row_points(rows: Sequence[Row]) -> Points:
-    return points([(row.batch or 1.0, row.devices, row.nodes, row.fullest) for row in rows])
-
-
-def shared_keys(measured: Sequence[Row], wanted: Sequence[Row]) -> tuple[str, ...]:
-    """The keys that both tables give, `notes` tags included."""
-    plain = [
-        name
-        for name in KEYS
-        if any(row.cell(name) for row in measured) and any(row.cell(name) for row in wanted)
-    ]
-    return (*plain, *sorted(_tags(measured) & _tags(wanted)))
-
-
-def _tags(rows: Sequence[Row]) -> set[str]:
-    """Names of tags that sort the rows into groups; one with a value a row is no key."""
-    values: dict[str, list[str]] = {}
-    for row in rows:
-        for name, value in row.tags.items():
-            values.setdefault(name, []).append(value)
-    return {name for name, all_ in values.items() if 1 < len(set(all_)) <= len(all_) // 2}
-
-
-def value_of(row: Row, name: str) -> str:
-    """A key's value: a column's or a tag's cell, in lower case."""
-    return (row.cell(name) if name in KEYS else row.tags.get(name, "")).lower()
-
-
-def group(rows: Iterable[Row], keys: Sequence[str]) -> list[Series]:
-    """The series of rows, in the order in which each first appears."""
-    found: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        known = "" if row.batch is not None else "no batch"
-        mark = (
-            row.cell("model").lower(),
-            accelerator_key(row.cell("accelerator")),
-            known,
-            *(value_of(row, name) for name in keys),
-        )
-        found.setdefault(mark, []).append(row)
-    return [
-        Series(mark[0], mark[1], dict(zip(keys, mark[3:], strict=True)), tuple(members))
-        for mark, members in found.items()
-    ]
 
 
 @dataclass
@@ -216,7 +153,7 @@ class Predictor:
         """From the accelerators the model was measured on: compute by `transfer`, exchange kept."""
         target = sheet(row.cell("accelerator"), self.accelerators)
         at = row_points([row])
-        alone = Points(at.batch, *(np.ones(1) for _ in range(3)))
+        alone = at.alone()
         fits = []
         for accelerator in dict.fromkeys(each.accelerator for each in self.series):
             near, differing = self._nearest(row, accelerator)

@@ -32,15 +32,22 @@ _MEANT = {
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """An accelerator's rates by the `key` of its name: dense FLOP/s in float32 and at 16 bit, memory bytes/s."""
+    """An accelerator's rates by the `key` of its name: dense FLOP/s in float32 and at 16 bit, memory
+    bytes/s; and the share of its lanes that ordinary instruction streams can feed."""
 
     name: str
     flops: float
     half_flops: float
     bytes_s: float
+    fed: float = 1.0
 
     def rate(self, half: bool) -> float:
+        """The sheet's FLOP/s."""
         return self.half_flops if half else self.flops
+
+    def fed_rate(self, half: bool) -> float:
+        """FLOP/s of the lanes that are fed."""
+        return self.fed * self.rate(half)
 
 
 def key(name: str) -> str:
@@ -64,12 +71,15 @@ def _own() -> Mapping[str, Sheet]:
             float(row["fp32_tflops"]),
             float(row["fp16_tflops"]) if row["fp16_tflops"] else None,
             float(row["bandwidth_gb_s"]),
+            float(row["fed"] or 1.0),
         )
         for row in csv.DictReader(text.splitlines())
     }
 
 
-def _sheet(name: str, fp32: float | None, fp16: float | None, gb_s: float | None) -> Sheet:
+def _sheet(
+    name: str, fp32: float | None, fp16: float | None, gb_s: float | None, fed: float = 1.0
+) -> Sheet:
     # A TPU has one rate, in bfloat16; a card without a 16-bit rate computes as in float32.
     full = fp32 if fp32 is not None else (fp16 or math.nan) / 2
     return Sheet(
@@ -77,6 +87,7 @@ def _sheet(name: str, fp32: float | None, fp16: float | None, gb_s: float | None
         full * 1e12,
         (fp16 if fp16 is not None else full) * 1e12,
         (gb_s or math.nan) * 1e9,
+        fed,
     )
 
 

@@ -12,7 +12,7 @@ table, mixed with a cautious guess worth PRIOR_FITS left-out fits.
 
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import IntEnum
 from functools import lru_cache
 
@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from .scaling import Z95, Floats, Points, Scaling
+from .law import Floats, Points
+from .scaling import Z95, Scaling
 
 HELD = 0.9
 PRIOR_FITS = 6.0
@@ -58,31 +59,25 @@ class Factors:
 
 def kinds(fit: Scaling, at: Points) -> tuple[NDArray[np.int64], Floats]:
     """Kind and reach of each point, shape (points,)."""
-    batches = np.unique(np.concatenate([curve.batches for curve in fit.curves.values()]))
+    known = fit.deviation.at
+    batches = np.unique(known.batch)
     after = np.searchsorted(batches, at.batch)
     low = batches[np.maximum(after - 1, 0)]
     high = batches[np.minimum(after, len(batches) - 1)]
     below, above = np.log2(at.batch / low), np.log2(high / at.batch)
     outside = (at.batch < batches[0]) | (at.batch > batches[-1])
-    most = max(K for K, _, _ in fit.curves)
-    widest = max(n for _, n, _ in fit.curves)
-    doublings = np.log2(np.maximum(at.devices / most, 1))
-    doublings = doublings + np.log2(np.maximum(at.nodes / widest, 1))
-    kind = np.empty(len(at), dtype=np.int64)
-    reach = np.empty(len(at))
-    for i, (b, K, n, m) in enumerate(zip(at.batch, at.devices, at.nodes, at.fullest, strict=True)):
-        curve = fit.curves.get((K, n, m))
-        if curve is not None and b in curve.batches:
-            kind[i], reach[i] = Kind.MEASURED, 0.0
-        elif outside[i]:
-            kind[i] = Kind.BATCH_BEYOND
-            reach[i] = np.hypot(max(-below[i], -above[i]), doublings[i])
-        elif curve is not None:
-            kind[i], reach[i] = Kind.BATCH, below[i] * above[i]
-        elif doublings[i] > 0:
-            kind[i], reach[i] = Kind.SCALE_BEYOND, doublings[i]
-        else:
-            kind[i], reach[i] = Kind.SCALE, 1.0
+    doublings = np.log2(np.maximum(at.devices / known.devices.max(), 1))
+    doublings = doublings + np.log2(np.maximum(at.nodes / known.nodes.max(), 1))
+    beyond = np.maximum(np.maximum(-below, -above), 0)
+    cases: tuple[tuple[NDArray[np.bool_], Kind, Floats], ...] = (
+        (fit.measured(at), Kind.MEASURED, np.zeros(len(at))),
+        (outside, Kind.BATCH_BEYOND, np.hypot(beyond, doublings)),
+        (fit.placed(at), Kind.BATCH, below * above),
+        (doublings > 0, Kind.SCALE_BEYOND, doublings),
+    )
+    where = [case for case, _, _ in cases]
+    kind = np.select(where, [each for _, each, _ in cases], Kind.SCALE).astype(np.int64)
+    reach = np.select(where, [far for _, _, far in cases], 1.0)
     return kind, reach
 
 
@@ -114,7 +109,7 @@ class Spread:
 
 
 def _packed(at: Points, step_s: Floats) -> bytes:
-    return np.vstack([at.batch, at.devices, at.nodes, at.fullest, step_s]).tobytes()
+    return np.vstack([*astuple(at), step_s]).tobytes()
 
 
 @lru_cache(maxsize=4096)
@@ -123,14 +118,14 @@ def _missed(packed: bytes) -> tuple[tuple[Kind, Floats], ...]:
 
     Remembered by series, as one process may predict from many parts of one table.
     """
-    *where, step_s = np.frombuffer(packed).reshape(5, -1)
+    *where, step_s = np.frombuffer(packed).reshape(6, -1)
     at = Points(*where)
-    weights = Scaling.fit(at, step_s).weights
+    whole = Scaling.fit(at, step_s)
     found = []
     for out in left_out(at):
         if out.all() or not out.any():
             continue
-        fit = Scaling.fit(at.at(~out), step_s[~out], weights)
+        fit = Scaling.fit(at.at(~out), step_s[~out], whole)
         asked = at.at(out)
         kind, reach = kinds(fit, asked)
         missed = np.abs(np.log(step_s[out] / fit.step_s(asked)))

@@ -46,7 +46,9 @@ COLUMNS = (
 # What tells series apart besides model and accelerator, the most telling first.
 KEYS = ("source", "unit", "framework", "precision", "dataset", "xla", "framework_version")
 NODE_DEVICES = 8  # devices of a node where a table gives only their total
+_LAYOUT = re.compile(r"\bper node:\s*(\d+(?:\+\d+)+)")
 _TAG = re.compile(r"^\s*([a-z_]+)=(\S[^;]*?)\s*$")
+_SWITCH = re.compile(r"^\s*([a-z][a-z _-]*?)\s+(on|off)\s*$", re.IGNORECASE)
 _COUNTS = ("accelerators", "accelerators_per_node", "nodes")
 _BATCHES = ("per_device_batch", "global_batch")
 SHOWN_FAULTS = 20
@@ -81,6 +83,27 @@ class Row:
         found = (_TAG.match(part) for part in self.cell("notes").split(";"))
         pairs = {match[1]: match[2] for match in found if match}
         return {name: value for name, value in pairs.items() if not _is_number(value)}
+
+    @property
+    def switches(self) -> dict[str, str]:
+        """What the notes say is on or off.
+
+        >>> row({"notes": "rack 3; input distortions on"}, 2).switches
+        {'input distortions': 'on'}
+        """
+        found = (_SWITCH.match(part) for part in self.cell("notes").split(";"))
+        return {match[1].lower(): match[2].lower() for match in found if match}
+
+    @property
+    def layout(self) -> float:
+        """A number for the devices of each node in their order where the notes tell them, such as
+        `gpus per node: 1+2+4`, and they fit the counts; else 0."""
+        told = _LAYOUT.search(self.cell("notes"))
+        if told is None:
+            return 0.0
+        each = [int(count) for count in told[1].split("+")]
+        fits = (sum(each), len(each), max(each)) == (self.devices, self.nodes, self.fullest)
+        return float(zlib.crc32(told[1].encode())) if fits else 0.0
 
     @property
     def work(self) -> float:

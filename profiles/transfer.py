@@ -3,9 +3,9 @@
     log T(e, a) = size_e - w_e . x_a + u_a + v_ea,     x_a = (log P_a, log W_a)
 
 e a workload (model, precision, ... at a batch), a an accelerator with the data sheet's rate P (at
-the workload's precision) and memory bandwidth W: the roofline between its two slopes. w_e is about
-(1/2, 1/2), shared by all workloads but for what they differ by, more so the less alike they are in
-step time and batch; u_a is what every workload finds on an accelerator beyond its sheet; v_ea is
+the workload's precision, of the lanes that are fed) and memory bandwidth W: the roofline between
+its two slopes. w_e is about (1/2, 1/2), shared by all workloads but for what they differ by, more
+so the less alike they are in step time and batch; u_a is what every workload finds on an accelerator beyond its sheet; v_ea is
 the pair's own. All are Gaussian with the spreads below, so the prediction and its sigma are the
 conditional normal given every measurement of the table. An accelerator that no workload was
 measured on is predicted from its sheet, with the spread of u as its uncertainty.
@@ -16,7 +16,6 @@ Exchange between devices does not depend on the accelerator: its time is kept.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
@@ -24,11 +23,10 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
 from ..catalog import Accelerator
-from .scaling import Z95, Floats
+from .law import Floats
+from .scaling import Z95
+from .series import Series
 from .sheets import Sheet, sheet
-
-if TYPE_CHECKING:
-    from .predict import Series
 
 ALIKE = 40  # the most alike workloads that take part in one prediction
 BATCH_REACH = 1.5  # a series is read so far beyond its measured batches
@@ -94,7 +92,7 @@ class Transfer:
     spreads: Spreads
 
     @classmethod
-    def of(cls, series: Sequence["Series"], accelerators: Mapping[str, Accelerator]) -> "Transfer":
+    def of(cls, series: Sequence[Series], accelerators: Mapping[str, Accelerator]) -> "Transfer":
         names = {each.accelerator for each in series}
         known = {name: sheet(name, accelerators) for name in names}
         sheets = {name: each for name, each in known.items() if each is not None}
@@ -145,7 +143,7 @@ class Transfer:
         return step_s, sigma * float(stats.t.ppf(0.95, len(self.sheets) + PRIOR_SHEETS)) / Z95
 
 
-def _workload(members: Sequence["Series"]) -> _Workload:
+def _workload(members: Sequence[Series]) -> _Workload:
     """One workload at the placement that most accelerators measured, the smallest of those."""
     placed: dict[tuple[float, float, float], dict[str, dict[float, list[float]]]] = {}
     for each in members:
@@ -209,7 +207,7 @@ def _reading(
 
 
 def _log_rates(at: Sheet, half: bool) -> tuple[float, float]:
-    return math.log(at.rate(half)), math.log(at.bytes_s)
+    return math.log(at.fed_rate(half)), math.log(at.bytes_s)
 
 
 # Scales of log rates: a middling accelerator, about which slopes turn.

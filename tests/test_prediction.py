@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from isocost.catalog import load
 from isocost.catalog.files import InputError
 from isocost.profiles.design import v_optimal
+from isocost.profiles.law import Points, points
 from isocost.profiles.predict import Prediction, Predictor
 from isocost.profiles.public import public_rows
-from isocost.profiles.scaling import Points, Scaling, points
+from isocost.profiles.scaling import Scaling
 from isocost.profiles.table import COLUMNS, Row, parse_table
 from isocost.profiles.workload import read_workload
 
@@ -217,6 +218,49 @@ def test_no_model_gets_more_samples_than_its_host_reads() -> None:
         assert found <= 6400.0 + 1e-6 if most == 6400.0 else found > most
         measured = _predict(known, _on_a_machine("net", {4: 1.0}, dataset))[0].throughput
         assert measured == pytest.approx(64 * 4 / 0.0408, rel=0.02)
+
+
+def test_devices_that_wait_for_input_get_no_more_samples_when_there_are_more_of_them() -> None:
+    """Four get four fifths of what they get on synthetic data: eight get no more than those."""
+    known = [
+        *_on_a_machine("net", {1: 0.1, 4: 0.125}, "imagenet"),
+        *_on_a_machine("net", {1: 0.1, 4: 0.1}, "synthetic"),
+        *(Row(r.line, {**r.cells, "notes": "system=else"}, *_rest(r)) for r in _pair()),
+    ]
+    found = [_predict(known, _on_a_machine("net", {8: 1.0}, name))[0] for name in ("imagenet", "")]
+    assert found[0].throughput <= 64 * 4 / 0.125 * (1 + 1e-9)
+    assert found[0].throughput > 64 * 4 / 0.125 * 0.9
+
+
+def test_what_is_on_in_the_notes_is_another_series_than_what_is_silent() -> None:
+    def rows(notes: str, step_s: float, batches: tuple[float, ...] = (16.0, 64.0)) -> list[Row]:
+        cells = {"model": "net", "accelerator": "T4", "notes": f"rack 3{notes}"}
+        return [Row(i, cells, b, 1, 1, 1, b / step_s) for i, b in enumerate(batches, 2)]
+
+    known = [*rows("", 0.1), *rows("; input distortions on", 0.3)]
+    for notes, step_s in (("", 0.1), ("; Input distortions on", 0.3)):
+        one = _predict(known, rows(notes, 1.0, (32.0,)))[0]
+        assert one.throughput == pytest.approx(32 / step_s, rel=0.05)
+
+
+def test_the_same_counts_on_other_nodes_are_other_runs() -> None:
+    """Each run's readings at two batches tell what the third takes there."""
+
+    def rows(layout: str, factor: float, batches: tuple[float, ...]) -> list[Row]:
+        cells = {"model": "net", "accelerator": "T4", "notes": f"gpus per node: {layout}"}
+        return [
+            Row(i, cells, b, 6, 3, 3, 6 * b / (factor * (0.1 + b / 100)))
+            for i, b in enumerate(batches, 2)
+        ]
+
+    runs = {"1+2+3": 1.0, "2+1+3": 1.1, "3+2+1": 0.9, "3+1+2": 1.05}
+    known = [row for layout, f in runs.items() for row in rows(layout, f, (16.0, 64.0))]
+    asked = [row for layout, f in runs.items() for row in rows(layout, f, (32.0,))]
+    for row, one in zip(asked, _predict(known, asked), strict=True):
+        assert row.throughput is not None
+        assert one.throughput == pytest.approx(row.throughput, rel=0.04)
+    elsewhere = rows("1+2+3", 1.0, (64.0,))[0]
+    assert rows("1+1+4", 1.0, (64.0,))[0].layout == 0.0 != elsewhere.layout
 
 
 @pytest.mark.parametrize(
