@@ -28,7 +28,7 @@ from isocost.simulator.applications import (
     read_curves,
 )
 from isocost.simulator.cluster import Cluster
-from isocost.simulator.goodput import replay_named
+from isocost.simulator.policies.adaptive import replay_named
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("ISOCOST_DATA", ROOT.parent / "shared" / "data"))

@@ -2,13 +2,13 @@
 
 An adaptive job runs an application (applications.py) on GPUs that the policy may change: it is done after
 its epochs, and pays for every move with a restart. Tiresias and Optimus meet the published results of
-that simulator (benchmarks/pollux.py); goodput.py is Pollux itself.
+that simulator (benchmarks/pollux.py). The policies are policies/tiresias.py, optimus.py and pollux.py.
 """
 
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..catalog.files import InputError, did_you_mean
@@ -113,81 +113,6 @@ Tune = Callable[[State], tuple[int, int]]
 Wish = Callable[[float, Sequence[State], int], Mapping[State, int | Nodes]]
 """GPUs for each job present, or the very nodes, from the time, the jobs by submission, and the GPUs there
 are; in the order in which jobs that move are to be placed."""
-
-
-@dataclass(slots=True)
-class Tiresias:
-    """Two queues by GPU time attained: whoever has had limit_gpu_s goes behind all who have not.
-
-    Jobs get all the GPUs they ask for or none; those that do not fit are passed over.
-    """
-
-    limit_gpu_s: float = 16 * 3600.0
-    queues: tuple[list[State], list[State]] = field(default_factory=lambda: ([], []))
-    attained_s: dict[State, float] = field(default_factory=dict)
-    running: frozenset[State] = frozenset()
-    looked_s: float = 0.0
-
-    def __call__(self, now_s: float, jobs: Sequence[State], gpus: int) -> Mapping[State, int]:
-        present, first, second = set(jobs), *self.queues
-        first, second = ([one for one in queue if one in present] for queue in (first, second))
-        first += [one for one in jobs if one not in self.attained_s]
-        for one in jobs:
-            had = self.attained_s.get(one, 0.0)
-            had += now_s - self.looked_s if one in self.running else 0.0
-            self.attained_s[one] = had
-            if one in first and had * one.job.num_gpus >= self.limit_gpu_s:
-                first.remove(one)
-                second.append(one)
-        self.queues, self.looked_s = (first, second), now_s
-        wishes = {}
-        for one in (*first, *second):
-            wishes[one] = one.job.num_gpus if one.job.num_gpus <= gpus else 0
-            gpus -= wishes[one]
-        self.running = frozenset(one for one, count in wishes.items() if count)
-        return wishes
-
-
-def optimus(now_s: float, jobs: Sequence[State], gpus: int) -> Mapping[State, int]:
-    """One GPU for each, then one by one where it saves most time: steps left x (T(n) - T(n + 1)).
-
-    T is that of the fewest nodes of four that hold the gang (Peng et al., EuroSys 2018).
-    """
-    wishes: dict[State, int] = {}
-    saves: dict[State, float] = {}
-
-    def saved(one: State) -> float:
-        app, count = one.job.application, wishes[one]
-        most = min(one.job.batch // app.least_local, app.most_gpus or gpus + count)
-        if count + 1 > most or gpus < 1:
-            return 0.0
-        now_s = _optimus_step_s(one.job, count)
-        try:
-            return (now_s - _optimus_step_s(one.job, count + 1)) * left[one]
-        except InputError:
-            return 0.0  # nobody measured so many
-
-    left = {one: one.job.application.steps_left(one.job.batch, one.epoch) for one in jobs}
-    for one in jobs:
-        wishes[one] = min(1, gpus)
-        gpus -= wishes[one]
-        saves[one] = saved(one) if wishes[one] else 0.0
-    while gpus > 0 and saves:
-        one = max(saves, key=saves.__getitem__)
-        if saves[one] <= 0:
-            break
-        wishes[one] += 1
-        saves[one] = saved(one)
-        gpus -= 1
-    return dict(sorted(wishes.items(), key=lambda item: item[1]))
-
-
-def _optimus_step_s(job: AdaptiveJob, gpus: int) -> float:
-    full, rest = divmod(gpus, 4)
-    placement = (4,) * full + ((rest,) if rest else ())
-    local, extra = split(job.application, job.batch, gpus, 1 if gpus == 1 else 0)
-    step, sync = job.application.step_s(placement, local)
-    return step + (step - sync) * extra
 
 
 def replay_adaptive(

@@ -1,23 +1,29 @@
-"""The cluster of a replayed trace, file format isocost/cluster/v1, and its free GPUs."""
+"""The cluster of a replayed trace, file format isocost/cluster/v1."""
 
+import os
 import re
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol, Self
+from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from ..catalog.files import Document, InputError, Record, Seconds
+from ..catalog.files import Document, InputError, Record, Seconds, sentence
+from .risks import IDLE_S, Checkpoints, Failures, Purchase, SpotMarketFacts, Wait
+from .spot import SpotMarket, read_market
 
 Placement = Literal["pooled", "packed", "spread"]
 
-_ONE = r"[\w.+-]+=\d+(x\d+)?(@\d+(\.\d+)?)?"
-SHORT = re.compile(f"{_ONE}(,{_ONE})*")
+SHORT = re.compile(r"([\w.+-]+)=(\d+)(?:x(\d+))?(?:@(\d+(?:\.\d+)?))?")
+WORDS = "gpu=400, v100=24@0.74,k80=24@0.135 (USD per GPU-hour) or t4=16x4 (nodes of 4)"
 
 
 class Nodes(Record):
-    """Some equal nodes. usd_per_gpu_h: what an hour of one GPU costs."""
+    """Some equal nodes. usd_per_gpu_h: what an hour of one GPU costs.
+
+    least: nodes that are always kept; up to count are requested while jobs wait. Without it all
+    stand all the time. purchase: spot nodes may be taken away (SpotMarketFacts).
+    """
 
     accelerator: str = Field(default="gpu", min_length=1)
     count: int = Field(default=1, ge=1, le=1_000_000)
@@ -25,6 +31,14 @@ class Nodes(Record):
     usd_per_gpu_h: float = Field(default=0.0, ge=0)
     provider: str = "owned"
     zone: str = "a"
+    purchase: Purchase = "owned"
+    least: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _least_is_within(self) -> Self:
+        if self.least is not None and self.least > self.count:
+            raise ValueError(f"least is {self.least}, above the count of {self.count} nodes")
+        return self
 
     @property
     def gpus(self) -> int:
@@ -42,6 +56,12 @@ class Cluster(Document):
     recompute_s: for policies that work in rounds, their length and the least time between two
     computations of shares, where the cluster has its own; newcomers_run: whether jobs that came since
     the last computation run on GPUs that are left over (in Gavel's simulator they hold them idle).
+
+    provisioning: from the request of a machine until it is ready; the first ones stand from the
+    beginning. failures, spot: how machines are lost. straggling_sigma: log-sd of one machine's pace, kept
+    as long as it is; a gang goes at the pace of its slowest. idle_s: after so long without
+    work a machine beyond its group's `least` is given back. budget_usd: when the machines that stand have cost
+    so much, all are given back and what is not finished stays so.
     """
 
     schema_id: Literal["isocost/cluster/v1"] = Field(alias="schema", default="isocost/cluster/v1")
@@ -53,6 +73,13 @@ class Cluster(Document):
     round_s: Seconds | None = Field(default=None, gt=0)
     recompute_s: Seconds | None = Field(default=None, ge=0)
     newcomers_run: bool = False
+    provisioning: Wait = Wait()
+    failures: Failures | None = None
+    spot: SpotMarketFacts | None = None
+    checkpoints: Checkpoints | None = None
+    straggling_sigma: float = Field(default=0.0, ge=0, le=2)
+    idle_s: Seconds = Field(default=IDLE_S, ge=0)
+    budget_usd: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _one_price_an_accelerator(self) -> Self:
@@ -65,6 +92,42 @@ class Cluster(Document):
                     f"'{group.accelerator}-spot'"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _spot_nodes_have_a_market(self) -> Self:
+        has = any(group.purchase == "spot" for group in self.nodes)
+        if has and self.spot is None:
+            raise ValueError(
+                "nodes are bought as spot, but the key 'spot' does not say how they are lost; add it, as "
+                "'spot: {losses_per_node_h: 0.05}', or 'spot: {trace: availability.csv}'"
+            )
+        if self.spot is not None and not has:
+            raise ValueError("'spot' is given, but no nodes have 'purchase: spot'; add it to some")
+        if self.budget_usd is not None and not any(group.usd_per_gpu_h for group in self.nodes):
+            raise ValueError("budget_usd is given, but no nodes have a price (usd_per_gpu_h)")
+        return self
+
+    @property
+    def varies(self) -> bool:
+        """Whether machines come, go, differ or end with a budget: then fleet_replay.py runs the replay."""
+        chance = self.failures is not None and self.failures.per_node_h > 0
+        scaled = any(group.least is not None for group in self.nodes)
+        return (
+            chance
+            or scaled
+            or self.spot is not None
+            or self.straggling_sigma > 0
+            or self.checkpoints is not None
+            or self.budget_usd is not None
+        )
+
+    @property
+    def random(self) -> bool:
+        """Whether two seeds may differ."""
+        spot = self.spot is not None and (self.spot.trace or self.spot.losses_per_node_h)
+        failing = self.failures is not None and self.failures.per_node_h > 0
+        delays = self.provisioning.sigma > 0 and self.varies
+        return bool(spot or failing or self.straggling_sigma or delays)
 
     @cached_property
     def accelerators(self) -> tuple[str, ...]:
@@ -94,126 +157,46 @@ def read_cluster(given: str | Path) -> Cluster:
     (24, 8)
     """
     text = str(given)
-    if SHORT.fullmatch(text) and not Path(text).exists():
-        nodes = []
-        for part in text.split(","):
-            name, _, figures = part.partition("=")
-            size, _, price = figures.partition("@")
-            count, _, gpus = size.rpartition("x")
-            if not int(gpus) or count == "0":
-                continue
-            nodes.append(
-                {
-                    "accelerator": name,
-                    "count": int(count or 1),
-                    "gpus_per_node": int(gpus),
-                    "usd_per_gpu_h": float(price or 0),
-                }
-            )
+    if not text.strip():
+        raise InputError(f"the cluster is empty; give a cluster file, or words: {WORDS}")
+    if os.path.exists(text):  # unlike Path.exists, also where words are longer than a path may be
+        return Cluster.read(Path(text))
+    if "=" in text and not text.endswith((".yaml", ".yml", ".json")):
+        nodes = [found for part in text.split(",") if (found := _nodes(part)) is not None]
+        if not nodes:
+            raise InputError(f"--cluster {text} has no GPU at all; give one of them 1 or more")
         return Cluster.parse({"nodes": nodes}, f"--cluster {text}")
     if text.isdigit():
         raise InputError(
             f"the cluster is given as '{text}'; write 'gpu={text}' for {text} equal GPUs, "
             "or the name of a cluster file"
         )
-    return Cluster.read(Path(text))
+    raise InputError(f"there is no cluster file '{text}'; check the path, or give words: {WORDS}")
 
 
-class Pool(Protocol):
-    """Free GPUs. free: of each accelerator; take gives a handle that says where, for give."""
-
-    free: list[int]
-
-    def take(self, accelerator: int, gpus: int) -> "Place":
-        """GPUs for a gang. The caller has made sure that so many are free."""
-        ...
-
-    def give(self, accelerator: int, place: "Place") -> None:
-        """They are free again."""
-        ...
-
-
-Place = tuple[tuple[int, int], ...]
-"""(node, GPUs on it) of a gang; node -1 where nodes are ignored."""
-
-
-def crosses(place: Place) -> bool:
-    return len(place) > 1
-
-
-class Pooled:
-    """GPUs that are all alike: only their number counts."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.free = list(cluster.gpus)
-
-    def take(self, accelerator: int, gpus: int) -> Place:
-        self.free[accelerator] -= gpus
-        return ((-1, gpus),)
-
-    def give(self, accelerator: int, place: Place) -> None:
-        self.free[accelerator] += place[0][1]
+def _nodes(part: str) -> Nodes | None:
+    """One part of a cluster in words; without x, nodes of one GPU. None where it asks for 0."""
+    found = SHORT.fullmatch(part.strip())
+    if found is None:
+        raise InputError(
+            f"--cluster has '{part}', which is not understood; write for example {WORDS}"
+        )
+    name, first, per_node, price = found.groups()
+    if int(first) * int(per_node or 1) == 0:
+        return None
+    try:
+        return Nodes(
+            accelerator=name,
+            count=int(first),
+            gpus_per_node=int(per_node or 1),
+            usd_per_gpu_h=float(price or 0),
+        )
+    except ValidationError as error:
+        raise InputError(f"--cluster has '{part}': {sentence(error, Nodes)}") from None
 
 
-class ByNode:
-    """GPUs on nodes. packed: the fullest node that holds the whole gang, else the emptiest nodes
-    first, so that it crosses as few as possible. Spread: one GPU at a time on the emptiest node.
-    """
-
-    def __init__(self, cluster: Cluster, *, packed: bool) -> None:
-        self._packed = packed
-        self.free = list(cluster.gpus)
-        self._left: list[dict[int, int]] = [{} for _ in cluster.accelerators]
-        node = 0
-        for group in cluster.nodes:
-            left = self._left[cluster.accelerators.index(group.accelerator)]
-            for _ in range(group.count):
-                left[node] = group.gpus_per_node
-                node += 1
-
-    def take(self, accelerator: int, gpus: int) -> Place:
-        left = self._left[accelerator]
-        self.free[accelerator] -= gpus
-        place = _packed(left, gpus) if self._packed else _spread(left, gpus)
-        for node, taken in place:
-            left[node] -= taken
-        return place
-
-    def give(self, accelerator: int, place: Place) -> None:
-        for node, taken in place:
-            self._left[accelerator][node] += taken
-            self.free[accelerator] += taken
-
-
-def _packed(left: dict[int, int], gpus: int) -> Place:
-    whole = [(free, node) for node, free in left.items() if free >= gpus]
-    if whole:
-        return ((min(whole)[1], gpus),)
-    place, missing = [], gpus
-    for node, free in sorted(left.items(), key=lambda item: (-item[1], item[0])):
-        taken = min(free, missing)
-        place.append((node, taken))
-        missing -= taken
-        if missing == 0:
-            break
-    return tuple(place)
-
-
-def _spread(left: dict[int, int], gpus: int) -> Place:
-    taken = dict.fromkeys(left, 0)
-    for _ in range(gpus):
-        node = max(left, key=lambda one: (left[one] - taken[one], -one))
-        taken[node] += 1
-    return tuple((node, count) for node, count in taken.items() if count)
-
-
-def pool(cluster: Cluster) -> Pool:
-    """All GPUs of the cluster, free."""
-    if cluster.placement == "pooled":
-        return Pooled(cluster)
-    return ByNode(cluster, packed=cluster.placement == "packed")
-
-
-def held(free: Sequence[int], cluster: Cluster) -> int:
-    """GPUs that are not free."""
-    return sum(cluster.gpus) - sum(free)
+def read_spot_market(cluster: Cluster, folder: Path) -> SpotMarket | None:
+    """The spot trace that the cluster names, if any; folder: of the cluster file. Raises InputError."""
+    if cluster.spot is None or cluster.spot.trace is None:
+        return None
+    return read_market(folder / cluster.spot.trace, block_s=cluster.spot.block_s)

@@ -1,30 +1,32 @@
 """What a replay leaves on disk while it runs: finished jobs as CSV, events for Perfetto.
 
-Both are written beside their place as ``FILE.part``, flushed every few seconds, and renamed when
-whole. A killed replay leaves the part: complete lines of CSV, or a Chrome trace without its closing
-bracket, which Perfetto and chrome://tracing read all the same.
+Both are written beside their place as ``FILE.part``, every two seconds, and renamed when whole. What is
+written is whole lines, so that even a replay that is killed by SIGKILL leaves a part that reads: CSV, or a Chrome
+trace without its closing bracket, which Perfetto and chrome://tracing take all the same.
 """
 
 import csv
+import io
 import json
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Self
 
 from ..catalog.files import InputError
 from .cluster import Cluster
 from .replay import Finished, Grant, Happened
 from .speeds import Task
 
-FLUSH_S = 2.0
-LINES_BETWEEN_LOOKS = 256  # at the wall clock
+WRITE_S = 2.0
+WRITE_CHARACTERS = 64 * 1024
 
 JOB_COLUMNS = (
     *("job_id", "submit_time_s", "start_s", "finish_s", "jct_s", "wait_s", "run_s"),
     *("num_gpus", "gpu_s", "cost_usd", "preemptions", "slowdown", "accelerators"),
+    *("losses", "lost_s"),
 )
 
 
@@ -37,10 +39,11 @@ class PartFile:
         self.part = path.with_name(path.name + ".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: TextIO = self.part.open("w", encoding="utf-8", newline="")
+            self._raw = self.part.open("wb", buffering=0)
         except OSError as error:
             raise InputError(f"{self.part} cannot be written: {error.strerror}") from None
-        self._lines, self._flushed = 0, time.monotonic()
+        self._file = io.StringIO(newline="")
+        self._lines, self._written = 0, time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -53,9 +56,9 @@ class PartFile:
     ) -> None:
         if kind is None:
             self._close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        self._write()
+        os.fsync(self._raw.fileno())
+        self._raw.close()
         if kind is None and self._kept:
             os.replace(self.part, self.path)
         elif kind is None:
@@ -66,9 +69,17 @@ class PartFile:
 
     def _line_written(self) -> None:
         self._lines += 1
-        if self._lines % LINES_BETWEEN_LOOKS == 0 and time.monotonic() > self._flushed + FLUSH_S:
-            self._file.flush()
-            self._flushed = time.monotonic()
+        if self._file.tell() > WRITE_CHARACTERS or time.monotonic() > self._written + WRITE_S:
+            self._write()
+
+    def _write(self) -> None:
+        """All lines so far, in one piece."""
+        left = memoryview(self._file.getvalue().encode("utf-8"))
+        while left:
+            left = left[self._raw.write(left) :]
+        self._file.seek(0)
+        self._file.truncate()
+        self._written = time.monotonic()
 
 
 class JobsCsv(PartFile):
@@ -79,7 +90,7 @@ class JobsCsv(PartFile):
         self._cluster = cluster
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._writer.writerow(JOB_COLUMNS)
-        self._file.flush()
+        self._write()
 
     def __call__(self, one: Finished) -> None:
         self._writer.writerow(job_row(one, self._cluster))
@@ -97,13 +108,13 @@ def job_row(one: Finished, cluster: Cluster) -> Sequence[object]:
     return (
         *(job.job_id, job.submit_s, one.start_s, one.finish_s, one.jct_s, one.wait_s, one.run_s),
         *(job.num_gpus, sum(one.gpu_s), one.cost_usd(cluster), one.preemptions),
-        *(one.jct_s / one.task.ideal_s, " ".join(used)),
+        *(one.jct_s / one.task.ideal_s, " ".join(used), one.losses, one.lost_s),
     )
 
 
 class ChromeTrace(PartFile):
     """Events in Chrome's trace format: a process an accelerator, a thread a job, a bar a stretch of
-    running, and counters of GPUs in use and jobs waiting. Times in microseconds, as the format wants.
+    running (ended_by: finish, stop, lost with a machine, or end), and counters of GPUs in use and jobs waiting. Times in microseconds, as the format wants.
     """
 
     def __init__(self, path: Path, cluster: Cluster) -> None:
@@ -117,6 +128,7 @@ class ChromeTrace(PartFile):
             title = f"{name} ({cluster.gpus[pid]} GPUs)"
             self._put({"ph": "M", "name": "process_name", "pid": pid, "args": {"name": title}})
         self._put({"ph": "M", "name": "process_name", "pid": 1_000, "args": {"name": "queue"}})
+        self._write()
 
     def __call__(self, event: Happened) -> None:
         task, grant = event.job, event.grant
@@ -137,10 +149,12 @@ class ChromeTrace(PartFile):
             self._since[task.index] = event.at_s
             self._queue(event.at_s, -1)
             self._count(event.at_s, grant, +1)
+        elif grant is None:  # given up while it waited
+            self._queue(event.at_s, -1)
         else:
             self._bar(event.at_s, task, grant, event.kind)
             self._count(event.at_s, grant, -1)
-            if event.kind == "stop":
+            if event.kind in ("stop", "lost"):
                 self._queue(event.at_s, +1)
 
     def _bar(self, at_s: float, task: Task, grant: Grant | None, how: str) -> None:
@@ -203,7 +217,7 @@ class EventsCsv(PartFile):
         self._names = cluster.accelerators
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._writer.writerow(("at_s", "kind", "job_id", "accelerator", "gpus"))
-        self._file.flush()
+        self._write()
 
     def __call__(self, event: Happened) -> None:
         grant = event.grant

@@ -9,12 +9,45 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import stats
 
-from ..catalog.files import Document, Record
+from ..catalog.files import Document, InputError, Record
 from .estimates import mean_interval
 from .records import Interval
 from .replay import Finished, Replay
 
 Floats = NDArray[np.float64]
+
+BATCHES = 20  # of consecutive jobs: wide enough to be nearly independent of each other
+SAME_S = 1e-6  # completion times that are no further apart are the same
+
+
+class Estimate(Record):
+    """A figure over the seeds: its mean with the 95 % interval, and its 90 % quantile."""
+
+    figure: str
+    mean: float
+    mean_ci95: Interval
+    p90: float
+
+
+class FigureChange(Record):
+    """A figure in a scenario against the baseline, seed by seed. difference_ci95: over the seeds; with one
+    seed by means of 20 batches of consecutive jobs for the JCT, else None.
+    """
+
+    figure: str
+    baseline: float
+    changed: float
+    difference: float
+    difference_ci95: Interval | None
+
+
+class TraceScenario(Record):
+    """One what-if, in the user's words. sooner, later: shares of the jobs that finish in both worlds."""
+
+    change: str
+    figures: tuple[FigureChange, ...]
+    sooner: float
+    later: float
 
 
 class Figures(Document):
@@ -26,6 +59,10 @@ class Figures(Document):
     mean_slowdown, p99_slowdown: JCT over run time alone on the fastest accelerator. jain_fairness:
     (sum of x)^2 / (n sum of x^2), x the inverse slowdowns. deadline_misses: None without deadlines.
     mean_jobs_in_system: by the clock; Little's law says arrival rate times mean JCT.
+
+    Where machines come and go: reserved_cost_usd and utilization are of those that stood; machines_lost;
+    losses: times a job lost one; lost_gpu_hours: work done again. unfinished: jobs given up, which
+    count in costs and GPU-hours only. The figures are those of one seed; estimates: over several.
     """
 
     schema_id: Literal["isocost/replay/v1"] = Field(alias="schema", default="isocost/replay/v1")
@@ -49,18 +86,33 @@ class Figures(Document):
     jain_fairness: float
     deadline_misses: int | None
     mean_jobs_in_system: float
+    unfinished: int = 0
+    machines_lost: int = 0
+    losses: int = 0
+    lost_gpu_hours: float = 0.0
+    seed: int = 0
+    estimates: tuple[Estimate, ...] = ()
+    what_if: tuple[TraceScenario, ...] = ()
 
 
 def figures(done: Replay, *, trace: str = "", created: datetime | None = None) -> Figures:
-    """The figures of a replay of at least one job."""
-    jobs, cluster = done.jobs, done.cluster
+    """The figures of a replay. Raises InputError where no job has finished."""
+    jobs, cluster, every = done.jobs, done.cluster, (*done.jobs, *done.unfinished)
+    if not jobs:
+        raise InputError(
+            f"under {done.policy} none of the {len(every)} jobs finished: the budget was spent or the "
+            "machines that they need did not come; raise budget_usd, or change the cluster"
+        )
     first_s = min(one.task.job.submit_s for one in jobs)
     makespan = max(one.finish_s for one in jobs) - first_s
     jct = np.array([one.jct_s for one in jobs])
     wait = np.array([one.wait_s for one in jobs])
     slow = jct / np.array([one.task.ideal_s for one in jobs])
-    gpu_s = np.array([one.gpu_s for one in jobs]).sum(axis=0)
+    gpu_s = np.array([one.gpu_s for one in every]).sum(axis=0)
     prices = np.array(cluster.usd_per_gpu_s)
+    bill = done.bill
+    stood_gpu_s = sum(cluster.gpus) * makespan if bill is None else bill.gpu_s
+    reserved = float(np.array(cluster.gpus) @ prices * makespan) if bill is None else bill.usd
     return Figures(
         created=created,
         trace=trace,
@@ -71,18 +123,89 @@ def figures(done: Replay, *, trace: str = "", created: datetime | None = None) -
         p99_jct_s=float(np.percentile(jct, 99)),
         makespan_s=makespan,
         total_cost_usd=float(gpu_s @ prices),
-        utilization=float(gpu_s.sum() / (sum(cluster.gpus) * makespan)),
+        utilization=float(gpu_s.sum() / stood_gpu_s),
         avg_wait_s=float(wait.mean()),
         p99_wait_s=float(np.percentile(wait, 99)),
-        reserved_cost_usd=float(np.array(cluster.gpus) @ prices * makespan),
+        reserved_cost_usd=reserved,
         gpu_hours=float(gpu_s.sum() / 3600),
-        preemptions=sum(one.preemptions for one in jobs),
+        preemptions=sum(one.preemptions for one in every),
         mean_slowdown=float(slow.mean()),
         p99_slowdown=float(np.percentile(slow, 99)),
         jain_fairness=float((1 / slow).sum() ** 2 / (len(jobs) * (1 / slow**2).sum())),
         deadline_misses=_misses(jobs),
         mean_jobs_in_system=done.job_s / makespan,
+        unfinished=len(done.unfinished),
+        machines_lost=0 if bill is None else bill.lost,
+        losses=sum(one.losses for one in every),
+        lost_gpu_hours=sum(one.lost_s * one.task.job.num_gpus for one in every) / 3600,
     )
+
+
+OVER_SEEDS = ("avg_jct_s", "p99_jct_s", "makespan_s", "total_cost_usd", "reserved_cost_usd")
+OVER_SEEDS += ("unfinished", "losses")
+
+
+def estimates(replays: Sequence[Replay]) -> tuple[Estimate, ...]:
+    """The figures OVER_SEEDS of two or more replays that differ in their seed only."""
+    every = [figures(done) for done in replays]
+    samples = {name: np.array([getattr(one, name) for one in every], float) for name in OVER_SEEDS}
+    return tuple(
+        Estimate(
+            figure=name,
+            mean=float(sample.mean()),
+            mean_ci95=mean_interval(sample),
+            p90=float(np.quantile(sample, 0.9)),
+        )
+        for name, sample in samples.items()
+    )
+
+
+def set_beside(words: str, baseline: Sequence[Replay], changed: Sequence[Replay]) -> TraceScenario:
+    """A scenario against the baseline, replays in the order of the same seeds."""
+    before, after = ([figures(done) for done in replays] for replays in (baseline, changed))
+    by_job = [_paired_jct(old, new) for old, new in zip(baseline, changed, strict=True)]
+    found = []
+    for name in OVER_SEEDS:
+        old, new = (
+            np.array([getattr(one, name) for one in every], float) for every in (before, after)
+        )
+        change = new - old
+        interval = mean_interval(change) if len(change) > 1 else None
+        if interval is None and name == "avg_jct_s":
+            interval = _batched_interval(by_job[0])
+        found.append(
+            FigureChange(
+                figure=name,
+                baseline=float(old.mean()),
+                changed=float(new.mean()),
+                difference=float(change.mean()),
+                difference_ci95=interval,
+            )
+        )
+    every = np.concatenate(by_job)
+    return TraceScenario(
+        change=words,
+        figures=tuple(found),
+        sooner=_share(every < -SAME_S),
+        later=_share(every > SAME_S),
+    )
+
+
+def _paired_jct(before: Replay, after: Replay) -> Floats:
+    """JCT after less before, of the jobs that finish in both, by submission."""
+    old = {one.task.index: one.jct_s for one in before.jobs}
+    new = {one.task.index: one.jct_s for one in after.jobs}
+    return np.array([new[index] - old[index] for index in sorted(old.keys() & new.keys())], float)
+
+
+def _batched_interval(change: Floats) -> Interval | None:
+    if len(change) < 2 * BATCHES:
+        return None
+    return mean_interval(np.array([batch.mean() for batch in np.array_split(change, BATCHES)]))
+
+
+def _share(true: NDArray[np.bool_]) -> float:
+    return float(true.mean()) if len(true) else 0.0
 
 
 WARM_UP = 0.1  # of the jobs, by submission, that come while the system fills
@@ -100,9 +223,6 @@ def steady_mean(sample: Floats, probability: float = 0.99) -> tuple[float, Inter
     deviation = means.std(ddof=1) / STEADY_BATCHES**0.5
     half = float(stats.t.ppf((1 + probability) / 2, STEADY_BATCHES - 1) * deviation)
     return mean, (mean - half, mean + half)
-
-
-BATCHES = 20  # of consecutive jobs: wide enough to be nearly independent of each other
 
 
 class Difference(Record):
@@ -132,31 +252,22 @@ class Comparison(Document):
 
 def compared(replays: Sequence[Replay], *, trace: str = "") -> Comparison:
     """Replays of one trace; the first is the one to compare with."""
-    times = [
-        np.array([one.jct_s for one in sorted(done.jobs, key=lambda one: one.task.index)])
-        for done in replays
-    ]
     return Comparison(
         trace=trace,
         policies=tuple(figures(done, trace=trace) for done in replays),
         differences=tuple(
-            _difference(done.policy, own - times[0])
-            for done, own in zip(replays[1:], times[1:], strict=True)
+            _difference(done.policy, _paired_jct(replays[0], done)) for done in replays[1:]
         ),
     )
 
 
 def _difference(policy: str, change: Floats) -> Difference:
-    enough = len(change) >= 2 * BATCHES
-    means = (
-        np.array([batch.mean() for batch in np.array_split(change, BATCHES)]) if enough else None
-    )
     return Difference(
         policy=policy,
-        mean_s=float(change.mean()),
-        mean_ci95=None if means is None else mean_interval(means),
-        sooner=float((change < -1e-6).mean()),
-        later=float((change > 1e-6).mean()),
+        mean_s=float(change.mean()) if len(change) else 0.0,
+        mean_ci95=_batched_interval(change),
+        sooner=_share(change < -SAME_S),
+        later=_share(change > SAME_S),
     )
 
 

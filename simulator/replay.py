@@ -13,11 +13,13 @@ from typing import Any, NamedTuple, Protocol
 
 import simpy
 
-from .cluster import Cluster, Place, Pool, crosses, pool
+from .cluster import Cluster
+from .fleet import Bill
+from .pool import Place, Pool, crosses, pool
 from .speeds import Speeds, Task
 
-LAST = 2  # priority within one instant: the policy decides after all arrivals and finishes
-NORMAL = 1
+FIRST, NORMAL = 0, 1  # priorities within one instant
+LAST = 2  # the policy decides after all arrivals and finishes
 
 
 class Grant(NamedTuple):
@@ -31,7 +33,8 @@ class Grant(NamedTuple):
 class Active:
     """A job that has arrived and not finished, as the policy sees it.
 
-    left: work when it was last looked at (since_s); left_at says what is left now.
+    left: work when it was last looked at (since_s); left_at says what is left now. rate: checkpoints
+    included. losses, lost_s: machines lost under it, and seconds of its work lost with them.
     """
 
     task: Task
@@ -46,6 +49,8 @@ class Active:
     token: int = 0
     place: Place = ()
     granted_s: float = 0.0
+    losses: int = 0
+    lost_s: float = 0.0
 
     def left_at(self, now_s: float) -> float:
         """Work left; while the job starts up nothing is done."""
@@ -67,11 +72,11 @@ class Scheduler(Protocol):
     wake_s: float
 
     def arrive(self, job: Active) -> None:
-        """A job joins."""
+        """A job joins, or joins again because it has lost its GPUs."""
         ...
 
     def leave(self, job: Active) -> None:
-        """A job has finished; its GPUs are free already."""
+        """A job has finished, or was given up; its GPUs are free already."""
         ...
 
     def decide(self, now_s: float, free: Pool) -> Iterable[Change]:
@@ -95,6 +100,8 @@ class Finished:
     """What became of one job.
 
     wait_s: from submission to first start. run_s: time holding GPUs. gpu_s: by accelerator.
+    losses: times it lost a machine; lost_s: run time that had to be done again. A job that was given up
+    has the time of that as its finish_s.
     """
 
     task: Task
@@ -103,6 +110,8 @@ class Finished:
     run_s: float
     gpu_s: tuple[float, ...]
     preemptions: int
+    losses: int = 0
+    lost_s: float = 0.0
 
     @property
     def jct_s(self) -> float:
@@ -119,7 +128,7 @@ class Finished:
 
 
 class Happened(NamedTuple):
-    """One event: submit, start, stop (preempted or moved), finish."""
+    """One event: submit, start, stop (preempted or moved), lost (with a machine), finish, end (given up)."""
 
     at_s: float
     kind: str
@@ -138,6 +147,8 @@ class Replay:
     jobs: in the order in which they finished. job_s: the integral of the number of jobs in the
     system, kept by the clock alone (Little's law compares it with the jobs' own times).
     decisions: times the policy was asked, or rounds. micro_tasks: stretches of a job in a round.
+    unfinished: jobs given up (a budget that was spent, machines that never came). bill: of the machines
+    that stood, where they come and go; None where all stand all the time.
     """
 
     cluster: Cluster
@@ -146,6 +157,8 @@ class Replay:
     job_s: float
     decisions: int
     micro_tasks: int = 0
+    unfinished: tuple[Finished, ...] = ()
+    bill: Bill | None = None
 
 
 class Clock(simpy.Environment):  # type: ignore[misc]  # SimPy ships no types here
@@ -178,10 +191,12 @@ def replay(
     listen: told every event; done: every finished job, in order of time.
     Raises ValueError where the policy leaves jobs waiting for ever.
     """
-    return _Engine(trace, cluster, policy, speeds, listen, done).run()
+    return Engine(trace, cluster, policy, speeds, listen, done).run()
 
 
-class _Engine:
+class Engine:
+    """State of one replay."""
+
     def __init__(
         self,
         trace: Sequence[Task],
@@ -193,9 +208,11 @@ class _Engine:
     ) -> None:
         self._clock = Clock()
         self._coming: Iterator[Task] = iter(trace)
+        self._next: Task | None = None
         self._cluster, self._policy, self._speeds = cluster, policy, speeds
         self._scheduler = policy.scheduler(cluster)
         self._pool = pool(cluster)
+        self._by_node = cluster.placement != "pooled"
         self._listen, self._done = listen, done
         self._finished: list[Finished] = []
         self._deciding = False
@@ -221,7 +238,7 @@ class _Engine:
 
     def _next_arrival(self) -> None:
         # One arrival at a time: a heap that holds them all makes every event dearer.
-        task = next(self._coming, None)
+        self._next = task = next(self._coming, None)
         if task is not None:
             self._clock.call_at(task.job.submit_s, self._arrive, task)
 
@@ -231,9 +248,12 @@ class _Engine:
         job = Active(task, task.work, gpu_s=[0.0] * len(self._cluster.accelerators))
         if self._listen:
             self._listen(Happened(self._clock.now, "submit", task, None))
-        self._scheduler.arrive(job)
+        self._join(job)
         self._ask()
         self._next_arrival()
+
+    def _join(self, job: Active) -> None:
+        self._scheduler.arrive(job)
 
     def _finish(self, event: simpy.Event) -> None:
         job, token = event._value
@@ -245,7 +265,7 @@ class _Engine:
             self._listen(Happened(now, "finish", job.task, job.grant))
         job.left = 0.0
         self._free(job, now)
-        ended = Finished(job.task, job.started_s, now, job.run_s, tuple(job.gpu_s), job.preemptions)
+        ended = finished(job, now)
         self._finished.append(ended)
         self._scheduler.leave(job)
         if self._done:
@@ -281,12 +301,7 @@ class _Engine:
     def _start(self, job: Active, grant: Grant, now: float) -> None:
         task, cluster = job.task, self._cluster
         job.place = self._pool.take(grant.accelerator, grant.gpus)
-        crossing = crosses(job.place)
-        if grant.gpus == task.job.num_gpus and not crossing:
-            job.rate = task.rates[grant.accelerator]
-        else:
-            name = cluster.accelerators[grant.accelerator]
-            job.rate = self._speeds.rate(task.job, name, grant.gpus, crossing=crossing)
+        job.rate = self._rate(job, grant)
         if math.isnan(job.started_s):
             job.started_s = now
             delay = cluster.start_s
@@ -298,6 +313,14 @@ class _Engine:
             self._listen(Happened(now, "start", task, grant))
         if job.rate > 0:
             self._clock.call_at(job.since_s + job.left / job.rate, self._finish, (job, job.token))
+
+    def _rate(self, job: Active, grant: Grant) -> float:
+        """Work per second where the job stands."""
+        task, crossing = job.task, self._by_node and crosses(job.place)
+        if grant.gpus == task.job.num_gpus and not crossing:
+            return task.rates[grant.accelerator]
+        name = self._cluster.accelerators[grant.accelerator]
+        return self._speeds.rate(task.job, name, grant.gpus, crossing=crossing)
 
     def _stop(self, job: Active, now: float) -> None:
         if self._listen:
@@ -321,3 +344,10 @@ class _Engine:
         self._job_s += self._present * (now - self._counted_s)
         self._counted_s = now
         self._present += change
+
+
+def finished(job: Active, now_s: float) -> Finished:
+    """What has become of a job that ends now."""
+    gpu_s = tuple(job.gpu_s)
+    counts = (job.preemptions, job.losses)
+    return Finished(job.task, job.started_s, now_s, job.run_s, gpu_s, *counts, job.lost_s)

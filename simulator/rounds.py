@@ -13,8 +13,9 @@ The mechanism is Gavel's (Narayanan et al., OSDI 2020), so that results compare 
   utilization count what was used.
 
 Beyond Gavel, a job that did not run in the round before on that accelerator spends the cluster's
-start_s or restart_s of its round without work; 0, as by default, is Gavel. No placement: a gang runs at
-the speed of one node. A policy may also plan the rounds themselves instead of shares (Planner).
+start_s or restart_s of its round without work; 0, as by default, is Gavel. A policy may also plan the rounds
+themselves instead of shares (Planner). Where gangs stand on nodes, or machines come and go, placed_rounds.py
+adds that.
 """
 
 import math
@@ -31,6 +32,8 @@ from .replay import Clock, Done, Finished, Grant, Happened, Listen, Replay
 from .speeds import Task
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 ROUND_S, RECOMPUTE_S = 360.0, 1920.0  # Gavel's
 SHUFFLE_STREAM = 5  # Gavel draws the order of accelerators from Random(seed + 5)
@@ -118,10 +121,28 @@ def replay_rounds(
 
     seed: of the order of accelerators, where the policy shuffles it; nothing else is drawn.
     """
-    return _Rounds(trace, cluster, policy, rules or Rules(), seed, listen, done).run()
+    return RoundsEngine(trace, cluster, policy, rules or Rules(), seed, listen, done).run()
 
 
-class _Rounds:
+@dataclass(frozen=True, slots=True, eq=False)
+class Round:
+    """A round under way. Arrays over those that run: jobs by their place among those present.
+
+    steps: of work. took, finish_s: when each is done with its own. since_s: end of the round before.
+    """
+
+    begins_s: float
+    since_s: float
+    job: Ints
+    kind: Ints
+    rate: Floats
+    idle_s: Floats
+    steps: Floats
+    took: Floats
+    finish_s: Floats
+
+
+class RoundsEngine:
     """State of one replay. Arrays [job] and [job, accelerator] hold the jobs present, by arrival."""
 
     def __init__(
@@ -165,6 +186,7 @@ class _Rounds:
         self._recomputed_s = 0.0
         self._ended_s = 0.0
         self._changed = False
+        self._under_way: Round | None = None
         self._finished: list[Finished] = []
         self._job_s = 0.0
         self._rounds = 0
@@ -184,52 +206,74 @@ class _Rounds:
         )
 
     def _round(self, _: object) -> None:
-        """One round, from the arrivals to the booking of its results; then the next is called."""
+        """The round before is booked; then the next begins, from its arrivals on."""
         now = self._clock.now
+        self._book()
         self._arrive(now)
         if not self._tasks and self._next is None:
+            self._end()
             return
         self._maybe_recompute(now)
         chosen, kinds = self._choose() if self._planner is None else self._planned(now)
         if self._listen:
             self._tell_changes(now, chosen, kinds)
         if not chosen:
-            if self._next is not None:
-                self._clock.call_at(self._next.job.submit_s, self._round, None)
-            else:  # only jobs without a share are left, and nothing else will happen
-                self._recomputed_s, self._changed = 0.0, True
-                self._clock.call_at(now, self._round, None)
+            self._none_runs(now)
             return
         self._rounds += 1
         self.micro_tasks += len(chosen)
-        job, kind = np.array(chosen), np.array(kinds)
-        rate, left = self._rates[job, kind], self._left[job]
+        self._begin(now, np.array(chosen), np.array(kinds))
+        self._clock.call_at(self._ended_s, self._round, None)
+
+    def _none_runs(self, now: float) -> None:
+        if self._next is not None:
+            self._clock.call_at(self._next.job.submit_s, self._round, None)
+        else:  # only jobs without a share are left, and nothing else will happen
+            self._recomputed_s, self._changed = 0.0, True
+            self._clock.call_at(now, self._round, None)
+
+    def _end(self) -> None:
+        """All jobs have finished."""
+
+    def _stand(self, job: Ints, kind: Ints) -> tuple[Floats, Bools]:
+        """Work per second of those that run, and whether they stay where they were."""
+        return self._rates[job, kind], self._ran_on[job] == kind
+
+    def _begin(self, now: float, job: Ints, kind: Ints) -> None:
+        rate, stays = self._stand(job, kind)
         new = np.isnan(self._started_s[job])
         # Who comes back, or elsewhere, reads its state before its first step; who stays goes on.
-        moved = np.where(self._ran_on[job] == kind, 0.0, self._cluster.restart_s)
+        moved = np.where(stays, 0.0, self._cluster.restart_s)
         idle_s = np.where(new, self._cluster.start_s, moved)
         # A step longer than a round makes the round longer: a job must get on.
         whole = np.floor(rate * np.maximum(self._rules.round_s - idle_s, 0.0))
-        steps = np.minimum(np.maximum(whole, 1.0), left)
+        steps = np.minimum(np.maximum(whole, 1.0), self._left[job])
         took = idle_s + steps / rate
-        self._left[job] = left = left - steps
         finish = now + took
-        booked = finish - self._ended_s
-        self._given_s[job, kind] += booked
-        self._given_all_s += np.bincount(kind, booked, len(self._kinds))
-        self._gpu_s[job, kind] += took * np.array(self._gpus)[job]
-        self._run_s[job] += took
+        self._under_way = Round(now, self._ended_s, job, kind, rate, idle_s, steps, took, finish)
+        self._ended_s = float(finish.max())
         if new.any():
             self._started_s[job[new]] = now
         ran = np.full(len(self._tasks), -1)
         ran[job] = kind
         self._preempted += (self._ran_on >= 0) & (ran != self._ran_on)
         self._ran_on = ran
+
+    def _book(self) -> None:
+        """What the round under way has done."""
+        one, self._under_way = self._under_way, None
+        if one is None:
+            return
+        job, kind = one.job, one.kind
+        self._left[job] = left = self._left[job] - one.steps
+        booked = one.finish_s - one.since_s
+        self._given_s[job, kind] += booked
+        self._given_all_s += np.bincount(kind, booked, len(self._kinds))
+        self._gpu_s[job, kind] += one.took * np.array(self._gpus)[job]
+        self._run_s[job] += one.took
         ended = left <= 0
         if ended.any():
-            self._leave(job[ended], finish[ended])
-        self._ended_s = float(finish.max())
-        self._clock.call_at(self._ended_s, self._round, None)
+            self._leave(job[ended], one.finish_s[ended])
 
     def _arrive(self, now: float) -> None:
         coming = []
@@ -263,14 +307,7 @@ class _Rounds:
         order = np.lexsort((ended, finish_s))
         for index, finish in zip(ended[order].tolist(), finish_s[order].tolist(), strict=True):
             task = self._tasks[index]
-            one = Finished(
-                task,
-                float(self._started_s[index]),
-                finish,
-                float(self._run_s[index]),
-                tuple(self._gpu_s[index].tolist()),
-                int(self._preempted[index]),
-            )
+            one = self._as_finished(index, finish)
             self._job_s += finish - task.job.submit_s
             if self._listen:
                 kind = int(self._ran_on[index])
@@ -278,8 +315,22 @@ class _Rounds:
             self._finished.append(one)
             if self._done:
                 self._done(one)
+        self._drop(ended)
+
+    def _as_finished(self, index: int, finish_s: float) -> Finished:
+        return Finished(
+            self._tasks[index],
+            float(self._started_s[index]),
+            finish_s,
+            float(self._run_s[index]),
+            tuple(self._gpu_s[index].tolist()),
+            int(self._preempted[index]),
+        )
+
+    def _drop(self, gone: NDArray[np.intp]) -> None:
+        """These jobs are here no more."""
         keep = np.ones(len(self._tasks), bool)
-        keep[ended] = False
+        keep[gone] = False
         self._shared -= int((~keep[: self._shared]).sum())
         stay = np.flatnonzero(keep).tolist()
         self._tasks = [self._tasks[index] for index in stay]
@@ -303,10 +354,10 @@ class _Rounds:
         self._given_all_s = np.full(len(self._kinds), half * len(self._tasks))
         self._recomputed_s, self._changed = now, False
         if self._tasks:
-            self._shares = np.asarray(self._share(self._jobs(now)))
+            self._shares = np.asarray(self._share(self._jobs(now, self._there)))
         self._shared = len(self._tasks)
 
-    def _jobs(self, now: float) -> Jobs:
+    def _jobs(self, now: float, there: Floats) -> Jobs:
         jobs = [task.job for task in self._tasks]
         age = now - np.array([job.submit_s for job in jobs])
         limits = [math.inf if job.deadline_s is None else job.deadline_s for job in jobs]
@@ -318,7 +369,7 @@ class _Rounds:
             weight=np.array([job.priority for job in jobs]),
             age_s=age,
             deadline_s=np.array(limits) - age,
-            there=self._there,
+            there=there,
             usd_per_gpu_h=self._price,
         )
 
@@ -326,8 +377,13 @@ class _Rounds:
         """(jobs, accelerators) of the round, as the planner says."""
         if self._planner is None or not self._tasks:
             return [], []
-        found = self._planner.plan(self._jobs(now), now, self._rules.round_s)
+        there = np.array([self._room(kind) for kind in self._kinds], float)
+        found = self._planner.plan(self._jobs(now, there), now, self._rules.round_s)
         return [job for job, _ in found], [kind for _, kind in found]
+
+    def _room(self, kind: int) -> int:
+        """GPUs of an accelerator at the beginning of a round."""
+        return self._cluster.gpus[kind]
 
     def _choose(self) -> tuple[list[int], list[int]]:
         """(jobs, accelerators) of the round. A job that has no share yet may be met and then holds
@@ -348,7 +404,7 @@ class _Rounds:
         ranked = np.lexsort(keys, axis=0).T.tolist()
         first = (priority > 0).sum(axis=0).tolist()
         for kind in order:
-            room = self._cluster.gpus[kind]
+            room = self._room(kind)
             for index in ranked[kind] if fills else ranked[kind][: first[kind]]:
                 if taken[index] or gpus[index] > room or not can[index][kind]:
                     continue

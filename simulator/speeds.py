@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ..catalog.files import InputError, did_you_mean
 from .cluster import Cluster
-from .trace import Job, number, rows
+from .trace import Job, number, rows, whole
 
 NEEDED = ("worker_type", "job_type", "scale_factor", "steps_per_s")
 
@@ -45,7 +45,8 @@ class Durations:
 class Throughputs:
     """Work is training steps; steps/s by (accelerator, job type, GPUs, within one node).
 
-    Without total_steps a job's work is its duration on ``reference``, the cluster's first accelerator.
+    Without total_steps a job's work is its duration on ``reference``, the cluster's first accelerator. A speed of
+    0 across nodes is one that nobody measured.
     """
 
     steps_per_s: Mapping[tuple[str, str, int, bool], float]
@@ -62,7 +63,8 @@ class Throughputs:
         within = table.get((accelerator, kind, gpus, True), 0.0)
         if not crossing:
             return within
-        return table.get((accelerator, kind, gpus, False), within / self.crossing_slowdown)
+        across = table.get((accelerator, kind, gpus, False), 0.0)
+        return across or within / self.crossing_slowdown
 
     def job_types(self) -> set[str]:
         return {kind for _, kind, _, _ in self.steps_per_s}
@@ -75,6 +77,7 @@ def read_throughputs(path: Path, cluster: Cluster, table: str | None = None) -> 
     tables in the file; the first without it. Raises InputError.
     """
     found: dict[tuple[str, str, int, bool], float] = {}
+    lines: dict[tuple[str, str, int, bool], int] = {}
     tables: dict[str, None] = {}
     for line, row in rows(path, NEEDED):
         where = f"{path} line {line}"
@@ -83,9 +86,16 @@ def read_throughputs(path: Path, cluster: Cluster, table: str | None = None) -> 
         if name != (next(iter(tables)) if table is None else table):
             continue
         speed = number(row["steps_per_s"], "steps_per_s", where, least=0.0)
-        gpus = int(number(row["scale_factor"], "scale_factor", where, least=1.0))
-        within = row.get("consolidated", "yes") != "no"
-        found[row["worker_type"], row["job_type"], gpus, within] = speed
+        gpus = whole(row["scale_factor"], "scale_factor", where)
+        within = row.get("consolidated", "yes")
+        if within not in ("yes", "no", ""):
+            raise InputError(f"{where}: consolidated is '{within}'; expected yes or no")
+        key = (row["worker_type"], row["job_type"], gpus, within != "no")
+        if key in lines:
+            raise InputError(
+                f"{where}: {key[1]} on {gpus} x {key[0]} stands on line {lines[key]} already; keep one"
+            )
+        found[key], lines[key] = speed, line
     if not found:
         if table is not None and tables:
             raise InputError(f"{path} has no table '{table}'{did_you_mean(table, tables)}")

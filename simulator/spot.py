@@ -89,7 +89,7 @@ class SpotMarket:
         ends = np.cumsum([trace.end_s for trace in self.traces])
         began_s = 0.0
         while True:
-            pick, place = random.random(2)
+            pick, place = random.random(2).tolist()
             index = int(np.searchsorted(ends, pick * ends[-1], side="right"))
             trace = self.traces[index]
             for elapsed, row in trace.block(place * trace.end_s, self.block_s):

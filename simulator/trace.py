@@ -3,6 +3,7 @@
 import csv
 import gzip
 import math
+import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from ..catalog.files import InputError, did_you_mean
 
 NEEDED = ("job_id", "submit_time_s", "num_gpus", "duration_s")
 OPTIONAL = ("job_type", "total_steps", "priority", "deadline_s")
+MOST_GPUS = 1e9
 MOST = 1e15  # 30 million years, beyond which seconds lose their fractions
 
 
@@ -57,6 +59,14 @@ def read_trace(path: Path) -> list[Job]:
         raise InputError(f"{path} has no jobs; expected a line for each below the header")
     jobs.sort(key=lambda job: job.submit_s)
     return jobs
+
+
+def cut_off(path: Path) -> bool:
+    """Whether the last line of a plain file has no end, as where a copy was broken off within it."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(-1, os.SEEK_END)
+        return not packed and file.read(1) not in (b"\n", b"\r")
 
 
 def measured(jobs: Sequence[Job], columns: Sequence[str], origin: str) -> list[Job]:
@@ -148,7 +158,7 @@ def _jobs(path: Path) -> Iterator[Job]:
         yield Job(
             job_id=row["job_id"],
             submit_s=number(row["submit_time_s"], "submit_time_s", where, least=0.0),
-            num_gpus=_whole(row["num_gpus"], where),
+            num_gpus=whole(row["num_gpus"], "num_gpus", where),
             duration_s=number(row["duration_s"], "duration_s", where, above=0.0),
             job_type=row.get("job_type") or None,
             total_steps=_if_given(row.get("total_steps"), "total_steps", where),
@@ -188,8 +198,9 @@ def _if_given(text: str | None, name: str, where: str) -> float | None:
     return number(text, name, where, above=0.0) if text else None
 
 
-def _whole(text: str, where: str) -> int:
-    value = number(text, "num_gpus", where, least=1.0)
+def whole(text: str, name: str, where: str) -> int:
+    """A whole number of GPUs from 1; InputError otherwise."""
+    value = number(text, name, where, least=1.0, most=MOST_GPUS)
     if value != int(value):
-        raise InputError(f"{where}: num_gpus is {text}; expected a whole number of GPUs")
+        raise InputError(f"{where}: {name} is {text}; expected a whole number of GPUs")
     return int(value)

@@ -5,134 +5,52 @@ future is the change's doing and its mean has a narrow interval.
 """
 
 import math
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from ..catalog.files import InputError, did_you_mean, seconds
+from ..catalog.files import InputError
 from ..optimizer.plan import DelayFacts, PlannedCandidate, PlannedJob
+from .changes import Figure, WhatIf, in_zone, parsed
 from .estimates import mean_interval
 from .records import Difference, Scenario
 from .rehearsal import Backend, Floats, Futures, Progress, run_futures, unheard
 from .world import Conditions
 
-ASSUMED_OUTAGE_S = 4 * 3600.0  # assumed; the user may say "for 12h"
 ASSUMED_NETWORK_GBPS = 10.0  # where the provider does not say
-FIGURE = re.compile(r"([a-z_]+)\s*([*+\-=])\s*(\d+(?:\.\d+)?)")
-ZONE = re.compile(r"fail\s+zone\s+(\S+)\s+at\s+(.+?)(?:\s+for\s+(.+))?")
-ALLOWED = (
-    "'price*1.5', 'spot_hazard*2', 'failures*3', 'provisioning*2', 'stock_out*2', 'work*1.1', "
-    "'nodes+4' (with *, +, - or =) or 'fail zone a at 2h for 6h'; commas separate scenarios, "
-    "'and' joins changes into one"
-)
 
-Change = Callable[[PlannedJob, PlannedCandidate], PlannedCandidate]
-
-
-@dataclass(frozen=True, slots=True)
-class WhatIf:
-    """One scenario: what the user wrote, changes of every job, and the zone that fails."""
-
-    words: str
-    changes: tuple[Change, ...] = ()
-    outages: tuple[tuple[str, float, float], ...] = ()  # zone, from, to
+Change = Callable[[Figure, PlannedJob, PlannedCandidate], PlannedCandidate]
 
 
 def parse(texts: Sequence[str]) -> list[WhatIf]:
-    """Scenarios in what the user wrote: commas between scenarios, "and" within one.
-
-    >>> [one.words for one in parse(["price*1.5, nodes+4 and work*0.9"])]
-    ['price*1.5', 'nodes+4 and work*0.9']
-    """
-    words = [part.strip().strip("\"'").strip() for text in texts for part in text.split(",")]
-    if not words or not all(words):
-        raise InputError(f"--what-if has an empty scenario; write {ALLOWED}")
-    return [_scenario(part) for part in words]
+    """Scenarios for a plan. Raises InputError."""
+    return parsed(texts, FIGURES)
 
 
-def _scenario(words: str) -> WhatIf:
-    found = WhatIf(words)
-    for part in re.split(r"\s+and\s+|\s*&\s*", words):
-        zone, figure = ZONE.fullmatch(part), FIGURE.fullmatch(part)
-        if zone:
-            at, lasts = _duration(zone[2], words), _duration(zone[3], words, ASSUMED_OUTAGE_S)
-            found = replace(found, outages=(*found.outages, (zone[1], at, at + lasts)))
-        elif figure and figure[1] in FIGURES:
-            change = FIGURES[figure[1]](figure[2], float(figure[3]))
-            found = replace(found, changes=(*found.changes, change))
-        elif figure:
-            raise InputError(
-                f"--what-if '{words}': '{figure[1]}' cannot be changed{did_you_mean(figure[1], FIGURES)}"
-            )
+def _price(figure: Figure, job: PlannedJob, one: PlannedCandidate) -> PlannedCandidate:
+    price = figure.of(one.offer.price_usd_h)
+    return one.model_copy(update={"offer": one.offer.model_copy(update={"price_usd_h": price})})
+
+
+def _reliability(name: str) -> Change:
+    def change(figure: Figure, job: PlannedJob, one: PlannedCandidate) -> PlannedCandidate:
+        known = one.reliability
+        value = getattr(known, name)
+        new: object
+        if isinstance(value, DelayFacts):
+            new = DelayFacts(median_s=figure.of(value.median_s), sigma=value.sigma)
+        elif isinstance(value, tuple):
+            new = tuple(band.model_copy(update={"per_h": figure.of(band.per_h)}) for band in value)
         else:
-            raise InputError(f"--what-if '{words}' is not understood; write {ALLOWED}")
-    return found
-
-
-def _duration(text: str | None, words: str, default: float = math.nan) -> float:
-    if text is None:
-        return default
-    try:
-        return float(seconds(text.strip()))  # type: ignore[arg-type]
-    except ValueError as error:
-        raise InputError(f"--what-if '{words}': {error}") from None
-
-
-def _changed(value: float, operator: str, by: float) -> float:
-    return {"*": value * by, "+": value + by, "-": value - by, "=": by}[operator]
-
-
-def _least(value: float, least: float, what: str) -> float:
-    if value < least:
-        raise InputError(f"--what-if would make {what} {value:g}; it must be {least:g} or more")
-    return value
-
-
-def _price(operator: str, by: float) -> Change:
-    def change(job: PlannedJob, one: PlannedCandidate) -> PlannedCandidate:
-        price = _least(_changed(one.offer.price_usd_h, operator, by), 0.0, "the price")
-        return one.model_copy(update={"offer": one.offer.model_copy(update={"price_usd_h": price})})
+            new = figure.of(value)
+        return one.model_copy(update={"reliability": known.model_copy(update={name: new})})
 
     return change
 
 
-def _reliability(name: str) -> Callable[[str, float], Change]:
-    def of(operator: str, by: float) -> Change:
-        def change(job: PlannedJob, one: PlannedCandidate) -> PlannedCandidate:
-            known = one.reliability
-            value = getattr(known, name)
-            new: object
-            if isinstance(value, DelayFacts):
-                median = _least(_changed(value.median_s, operator, by), 0.0, name)
-                new = DelayFacts(median_s=median, sigma=value.sigma)
-            elif isinstance(value, tuple):
-                new = tuple(
-                    band.model_copy(
-                        update={"per_h": _least(_changed(band.per_h, operator, by), 0.0, name)}
-                    )
-                    for band in value
-                )
-            else:
-                new = _least(_changed(value, operator, by), 0.0, name)
-            return one.model_copy(update={"reliability": known.model_copy(update={name: new})})
-
-        return change
-
-    return of
-
-
-def _nodes(operator: str, by: float) -> Change:
-    def change(job: PlannedJob, one: PlannedCandidate) -> PlannedCandidate:
-        count = _changed(one.nodes, operator, by)
-        if count != round(count) or count < 1:
-            raise InputError(
-                f"--what-if would give {job.name} {count:g} nodes; expected a whole number from 1"
-            )
-        return scaled(job, one, round(count))
-
-    return change
+def _nodes(figure: Figure, job: PlannedJob, one: PlannedCandidate) -> PlannedCandidate:
+    return scaled(job, one, figure.count(one.nodes, job.name))
 
 
 def scaled(job: PlannedJob, one: PlannedCandidate, nodes: int) -> PlannedCandidate:
@@ -184,7 +102,7 @@ def scaled(job: PlannedJob, one: PlannedCandidate, nodes: int) -> PlannedCandida
     )
 
 
-FIGURES: dict[str, Callable[[str, float], Change]] = {
+FIGURES: dict[str, Change] = {
     "price": _price,
     "nodes": _nodes,
     "spot_hazard": _reliability("spot_hazard"),
@@ -201,22 +119,8 @@ def places(candidates: Sequence[PlannedCandidate]) -> list[str]:
 
 
 def failing(zone: str, candidates: Sequence[PlannedCandidate]) -> list[bool]:
-    """Which jobs stand in the zone: by its name, its last letter, or counted a, b, c in order."""
-    stand = places(candidates)
-    named = [place == zone for place in stand]
-    if not any(named):
-        named = [
-            len(zone) == 1 and place[-2:-1].isdigit() and place.endswith(zone) for place in stand
-        ]
-    if any(named):
-        return named
-    distinct = list(dict.fromkeys(stand))
-    number = ord(zone) - ord("a") if len(zone) == 1 else -1
-    if 0 <= number < len(distinct):
-        return [place == distinct[number] for place in stand]
-    raise InputError(
-        f"--what-if: no job of the plan stands in zone '{zone}'; they stand in {', '.join(distinct)}"
-    )
+    """Which jobs stand in the zone (in_zone)."""
+    return in_zone(zone, places(candidates), "job of the plan stands")
 
 
 def scenario_world(
@@ -226,14 +130,15 @@ def scenario_world(
     conditions: Conditions,
 ) -> tuple[list[PlannedCandidate], Conditions]:
     """Candidates and conditions in that scenario."""
-    if conditions.market is not None and "spot_hazard" in what.words:
+    if conditions.market is not None and any(one.name == "spot_hazard" for one in what.figures):
         raise InputError(
             f"--what-if '{what.words}': spot losses come from the trace here, not from a hazard; "
             "leave out --spot-trace, or try another change"
         )
     changed = list(candidates)
-    for change in what.changes:
-        changed = [change(job, one) for job, one in zip(jobs, changed, strict=True)]
+    for figure in what.figures:
+        change = FIGURES[figure.name]
+        changed = [change(figure, job, one) for job, one in zip(jobs, changed, strict=True)]
     outages: list[tuple[tuple[float, float], ...]] = [
         conditions.outages_of(number) for number in range(len(jobs))
     ]

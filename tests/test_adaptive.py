@@ -18,13 +18,13 @@ from isocost.simulator.adaptive import (
     AdaptiveJob,
     Nodes,
     State,
-    Tiresias,
     Wish,
-    optimus,
 )
 from isocost.simulator.adaptive import replay_adaptive as replay_on
 from isocost.simulator.applications import Application, Curve, application, read_curves, split
 from isocost.simulator.cluster import read_cluster
+from isocost.simulator.policies.optimus import optimus
+from isocost.simulator.policies.tiresias import Tiresias
 
 from .conftest import ROOT
 

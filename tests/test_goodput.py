@@ -15,8 +15,9 @@ from isocost.catalog.files import InputError
 from isocost.simulator.adaptive import AdaptiveJob, Nodes, State, read_adaptive, replay_adaptive
 from isocost.simulator.applications import STEP_TIMES, read_applications
 from isocost.simulator.cluster import read_cluster
-from isocost.simulator.goodput import Packing, Pollux, Wanted, most_worth, replay_named, together
 from isocost.simulator.metrics import figures
+from isocost.simulator.policies.adaptive import replay_named
+from isocost.simulator.policies.pollux import Packing, Pollux, Wanted, most_worth, together
 
 from .conftest import Command
 from .test_adaptive import job, made_up

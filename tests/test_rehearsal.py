@@ -29,7 +29,7 @@ from isocost.simulator.spot import (
     read_market,
     with_outages,
 )
-from isocost.simulator.whatif import WhatIf, failing, parse, scaled, scenario_world, what_if
+from isocost.simulator.whatif import failing, parse, scaled, scenario_world, what_if
 from isocost.simulator.world import (
     OBSERVED,
     QUIET,
@@ -462,7 +462,7 @@ def test_a_hazard_cannot_be_changed_where_a_trace_stands_for_it() -> None:
     one = gang()
     there = Conditions(market=market((1, 4)))
     with pytest.raises(InputError, match="leave out --spot-trace"):
-        scenario_world(WhatIf("spot_hazard*2"), plan(one).jobs, [one], there)
+        scenario_world(parse(["spot_hazard*2"])[0], plan(one).jobs, [one], there)
 
 
 @given(

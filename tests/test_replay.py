@@ -19,8 +19,8 @@ from isocost.simulator.cluster import Cluster, Nodes, read_cluster
 from isocost.simulator.metrics import Figures, figures, steady_mean
 from isocost.simulator.policies import EVENT_POLICIES, policy_named, replay_under
 from isocost.simulator.replay import Happened, Replay
-from isocost.simulator.speeds import Durations, tasks
-from isocost.simulator.trace import Job, read_trace
+from isocost.simulator.speeds import Durations, read_throughputs, tasks
+from isocost.simulator.trace import Job, cut_off, read_trace
 
 from .conftest import Command, command_line, document, environment
 
@@ -212,6 +212,72 @@ def test_a_gzip_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
         read_trace(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("gpu=-1", "--cluster has 'gpu=-1', which is not understood; write for example gpu=400"),
+        ("gpu=0", "has no GPU at all"),
+        ("gpu=4,", "--cluster has '', which is not understood"),
+        ("gpu=4.5", "--cluster has 'gpu=4.5', which is not understood"),
+        ("gpu=4x", "--cluster has 'gpu=4x', which is not understood"),
+        (
+            "gpu=99999999999",
+            "--cluster has 'gpu=99999999999': count is 99999999999: input should be",
+        ),
+        ("gpu=4@1,gpu=4@2", "accelerator 'gpu' has two prices"),
+        ("gpu", "there is no cluster file 'gpu'; check the path, or give words: gpu=400"),
+        ("400", "write 'gpu=400' for 400 equal GPUs"),
+        ("", "the cluster is empty; give a cluster file, or words: gpu=400"),
+        (",".join(f"kind{i}=1" for i in range(99)) + ",", "--cluster has ''"),
+        ("none.yaml", "there is no cluster file 'none.yaml'"),
+    ],
+)
+def test_a_cluster_in_words_that_cannot_be_is_refused(text: str, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_cluster(text)
+    assert words in str(caught.value)
+
+
+def test_a_cluster_in_words_has_nodes_of_one_gpu_or_as_many_as_it_says() -> None:
+    there = read_cluster("gpu=400, t4=16x4@0.53,none=0")
+    assert [(one.accelerator, one.count, one.gpus_per_node) for one in there.nodes] == [
+        ("gpu", 400, 1),
+        ("t4", 16, 4),
+    ]
+    assert there.gpus == (400, 64)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("gpu,m,1.5,10,yes", "line 3: scale_factor is 1.5; expected a whole number of GPUs"),
+        ("gpu,m,1,-10,yes", "line 3: steps_per_s is -10; expected 0 or more"),
+        ("gpu,m,1,nan,yes", "line 3: steps_per_s is 'nan'; expected a number"),
+        ("gpu,m,1,10,maybe", "line 3: consolidated is 'maybe'; expected yes or no"),
+        ("gpu,m,2,10,yes", "line 3: m on 2 x gpu stands on line 2 already; keep one"),
+        ("gpu,m,1,10", "line 3: 4 columns where the header has 5"),
+    ],
+)
+def test_throughputs_that_cannot_be_are_refused_by_their_line(
+    line: str, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "speeds.csv"
+    header = "worker_type,job_type,scale_factor,steps_per_s,consolidated\n"
+    path.write_text(header + "gpu,m,2,10,yes\n" + line + "\n", encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        read_throughputs(path, read_cluster("gpu=4"))
+    assert words in str(caught.value)
+
+
+def test_a_trace_may_have_any_line_ends_and_its_last_line_is_missed(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_bytes((HEADER + "a,0,1,10\nb,1,1,20\n").replace("\n", "\r\n").encode())
+    assert [(job.job_id, job.duration_s) for job in read_trace(path)] == [("a", 10), ("b", 20)]
+    assert not cut_off(path)
+    path.write_bytes((HEADER + "a,0,1,10\nb,1,1,2").encode())
+    assert cut_off(path)
+
+
 def test_the_command_replays_writes_its_files_and_refuses(isocost: Command, tmp_path: Path) -> None:
     trace = tmp_path / "trace.csv"
     trace.write_text(HEADER + "a,0,1,10\nb,1,2,5\nc,2,1,1\n", encoding="utf-8")
@@ -300,7 +366,8 @@ def test_a_killed_replay_leaves_its_finished_part(tmp_path: Path, asked: bool) -
     assert not (tmp_path / name).exists()
     whole = part.read_text(encoding="utf-8").splitlines()
     assert len(whole) > 500
-    assert all(line.count(",") == whole[0].count(",") for line in whole[:-1])
+    assert part.read_bytes().endswith(b"\n")
+    assert all(line.count(",") == whole[0].count(",") for line in whole)
 
 
 def test_the_part_of_a_long_trace_goes_when_it_is_done(tmp_path: Path, isocost: Command) -> None:

@@ -1,10 +1,16 @@
-"""The scheduling policies by name. To add one: write it in a file here and list it below."""
+"""The scheduling policies by name. To add one: write it in a file here and list it below.
+
+Those for adaptive jobs are listed in adaptive.py.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace as changed
 
 from ...catalog.files import InputError, did_you_mean
 from ..cluster import Cluster
+from ..fleet import Outside
+from ..fleet_replay import FleetEngine
+from ..placed_rounds import PlacedRounds
 from ..replay import Done, Listen, Policy, Replay, replay
 from ..rounds import Rules, SharePolicy, replay_rounds
 from ..speeds import Speeds, Task
@@ -27,6 +33,7 @@ from .ranked import Queues, Ranked, attained, remaining
 from .shares import Fifo, Isolated
 from .shockwave import Shockwave
 
+NOTHING = Outside()
 QUANTUM_S = 60.0
 TIRESIAS_LIMIT_GPU_S = 3600.0  # one hour of a GPU, then the second queue
 
@@ -101,16 +108,23 @@ def replay_under(
     speeds: Speeds,
     *,
     rules: Rules | None = None,
-    seed: int = 0,
+    outside: Outside = NOTHING,
     listen: Listen | None = None,
     done: Done | None = None,
 ) -> Replay:
     """The trace replayed event by event or in rounds, as the policy wants it.
 
-    rules, seed: of the rounds. See replay and replay_rounds.
+    rules: of the rounds. outside: the seed, of rounds' order of accelerators too, and the world beside the cluster
+    file, where machines come and go. See replay, replay_rounds, FleetEngine and PlacedRounds.
     """
+    moving, seed = cluster.varies or bool(outside.outages), outside.seed
     if isinstance(policy, SharePolicy):
+        if moving or cluster.placement != "pooled":
+            given = (trace, cluster, policy, rules or Rules(), seed, listen, done)
+            return PlacedRounds(*given, speeds, outside if moving else None).run()
         return replay_rounds(
             trace, cluster, policy, rules=rules, seed=seed, listen=listen, done=done
         )
+    if moving:
+        return FleetEngine(trace, cluster, policy, speeds, outside, listen, done).run()
     return replay(trace, cluster, policy, speeds, listen=listen, done=done)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pulp
 
-from ..cluster import Cluster, Pool
+from ..cluster import Cluster
+from ..pool import Pool
 from ..replay import Active, Change, Grant
 
 MOST_WAITING = 60  # of the waiting jobs, by response ratio, stand in the model

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from ..cluster import Cluster, Pool
+from ..cluster import Cluster
+from ..pool import Pool
 from ..replay import Active, Change, Grant
 from ..speeds import Task
 

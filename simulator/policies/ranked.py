@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ..cluster import Cluster, Pool
+from ..cluster import Cluster
+from ..pool import Pool
 from ..replay import Active, Change, Grant
 
 Rank = Callable[[Active, float], float]
@@ -48,14 +49,14 @@ class Ranked:
     quantum_s: float = math.inf
 
     def scheduler(self, cluster: Cluster) -> "Ranking":
-        return Ranking(self.rank, self.quantum_s, cluster)
+        return Ranking(self.rank, self.quantum_s)
 
 
 class Ranking:
     """The jobs in the system and their order at each decision."""
 
-    def __init__(self, rank: Rank, quantum_s: float, cluster: Cluster) -> None:
-        self._rank, self._quantum_s, self._there = rank, quantum_s, list(cluster.gpus)
+    def __init__(self, rank: Rank, quantum_s: float) -> None:
+        self._rank, self._quantum_s = rank, quantum_s
         self._jobs: dict[int, Active] = {}
         self.wake_s = math.inf
 
@@ -66,7 +67,7 @@ class Ranking:
         del self._jobs[job.task.index]
 
     def decide(self, now_s: float, free: Pool) -> Iterator[Change]:
-        room = list(self._there)
+        room = list(free.there)
         smallest = min((job.task.job.num_gpus for job in self._jobs.values()), default=0)
         order = sorted((self._rank(job, now_s), index, job) for index, job in self._jobs.items())
         runs: dict[int, Grant] = {}

@@ -22,22 +22,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..catalog.files import InputError
-from .adaptive import (
-    INTERVAL_S,
-    RESCALE_S,
-    AdaptiveJob,
-    Nodes,
-    State,
-    Tiresias,
-    Wish,
-    optimus,
-    replay_adaptive,
-    shape,
-)
-from .applications import Application, Floats, split
-from .cluster import Cluster
-from .replay import Done, Listen, Replay
+from ...catalog.files import InputError
+from ..adaptive import Nodes, State
+from ..applications import Application, Floats, split
 
 FAIRNESS = -1.0  # p of the power mean
 LEAST = 1e-3  # added to every speedup, so that p < 0 can be
@@ -303,32 +290,3 @@ class Packing:
 
     def worth(self, wanted: Sequence[Wanted]) -> float:
         return sum(one.worth(self.places[one.job]) for one in wanted)
-
-
-ADAPTIVE = ("tiresias", "optimus", "pollux")
-
-
-def replay_named(
-    name: str,
-    trace: Sequence[AdaptiveJob],
-    cluster: Cluster,
-    *,
-    interval_s: float = INTERVAL_S,
-    restart_s: float = RESCALE_S,
-    listen: Listen | None = None,
-    done: Done | None = None,
-) -> Replay:
-    """Adaptive jobs under one of the ADAPTIVE policies. Raises InputError as replay_adaptive."""
-    pollux = Pollux(*shape(cluster), restart_s)
-    policies: dict[str, Wish] = {"tiresias": Tiresias(), "optimus": optimus, "pollux": pollux}
-    return replay_adaptive(
-        trace,
-        policies[name],
-        cluster,
-        name=name,
-        interval_s=interval_s,
-        restart_s=restart_s,
-        tune=pollux.tune if name == "pollux" else None,
-        listen=listen,
-        done=done,
-    )
