@@ -211,10 +211,10 @@ class FleetEngine(Engine):
         for job in self._jobs.values():
             if job.grant is None:
                 gpus = job.task.job.num_gpus
-                kind = next((one for one in job.task.fastest if room[one] >= gpus), None)
-                if kind is not None:
-                    room[kind] -= gpus
-                    waiting[kind] += gpus
+                kinds = job.task.fastest
+                kind = next((one for one in kinds if room[one] >= gpus), kinds[0])
+                room[kind] -= gpus
+                waiting[kind] += gpus
         self._fleet.scale(waiting, self._nodes.free, self._whole)
 
     def _whole(self, machine: Machine) -> bool:

@@ -141,8 +141,10 @@ def figures(done: Replay, *, trace: str = "", created: datetime | None = None) -
     )
 
 
-OVER_SEEDS = ("avg_jct_s", "p99_jct_s", "makespan_s", "total_cost_usd", "reserved_cost_usd")
-OVER_SEEDS += ("unfinished", "losses")
+OVER_SEEDS = (
+    *("avg_jct_s", "p99_jct_s", "makespan_s", "total_cost_usd", "reserved_cost_usd"),
+    *("unfinished", "losses"),
+)
 
 
 def estimates(replays: Sequence[Replay]) -> tuple[Estimate, ...]:

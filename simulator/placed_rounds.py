@@ -252,7 +252,8 @@ class PlacedRounds(RoundsEngine):
         one, task = self._under_way, self._tasks[index]
         assert one is not None
         kept = self._cluster.checkpoints
-        elapsed_s = max(at_s - one.begins_s - float(one.idle_s[at]), 0.0)
+        idle_s = one.idle_s if isinstance(one.idle_s, float) else float(one.idle_s[at])
+        elapsed_s = max(at_s - one.begins_s - idle_s, 0.0)
         stall_s = 0.0 if kept is None else kept.stall_s
         # The rate holds the stalls already; between checkpoints the work goes so much quicker.
         pure = float(one.rate[at]) * (1.0 if kept is None else 1 + stall_s / kept.every_s)
@@ -286,10 +287,10 @@ class PlacedRounds(RoundsEngine):
         for index, task in enumerate(self._tasks):
             if index not in runs:
                 gpus = self._gpus[index]
-                kind = next((one for one in task.fastest if room[one] >= gpus), None)
-                if kind is not None:
-                    room[kind] -= gpus
-                    waiting[kind] += gpus
+                kinds = task.fastest
+                kind = next((one for one in kinds if room[one] >= gpus), kinds[0])
+                room[kind] -= gpus
+                waiting[kind] += gpus
         self._fleet.scale(waiting, self._nodes.free, self._whole)
 
     def _whole(self, machine: Machine) -> bool:

@@ -136,7 +136,7 @@ class Round:
     job: Ints
     kind: Ints
     rate: Floats
-    idle_s: Floats
+    idle_s: Floats | float
     steps: Floats
     took: Floats
     finish_s: Floats
@@ -170,6 +170,9 @@ class RoundsEngine:
         self._price = np.array(cluster.usd_per_gpu_s) * 3600
         self._tasks: list[Task] = []
         self._gpus: list[int] = []
+        self._width = np.zeros(0)  # the same as an array
+        self._some_new = False  # whether somebody has not started yet
+        self._keys: tuple[Floats, Floats] | None = None  # of the order, while they hold
         self._rates = np.zeros((0, kinds))
         self._can: list[list[bool]] = []
         self._left = np.zeros(0)
@@ -241,19 +244,23 @@ class RoundsEngine:
 
     def _begin(self, now: float, job: Ints, kind: Ints) -> None:
         rate, stays = self._stand(job, kind)
-        new = np.isnan(self._started_s[job])
-        # Who comes back, or elsewhere, reads its state before its first step; who stays goes on.
-        moved = np.where(stays, 0.0, self._cluster.restart_s)
-        idle_s = np.where(new, self._cluster.start_s, moved)
+        cluster = self._cluster
+        idle_s: Floats | float = 0.0
+        work_s: Floats | float = self._rules.round_s
+        if cluster.start_s or cluster.restart_s:
+            # Who comes back, or elsewhere, reads its state before its first step; who stays goes on.
+            moved = np.where(stays, 0.0, cluster.restart_s)
+            idle_s = np.where(np.isnan(self._started_s[job]), cluster.start_s, moved)
+            work_s = np.maximum(work_s - idle_s, 0.0)
         # A step longer than a round makes the round longer: a job must get on.
-        whole = np.floor(rate * np.maximum(self._rules.round_s - idle_s, 0.0))
-        steps = np.minimum(np.maximum(whole, 1.0), self._left[job])
-        took = idle_s + steps / rate
-        finish = now + took
+        steps = np.minimum(np.maximum(np.floor(rate * work_s), 1.0), self._left[job])
+        took = steps / rate + idle_s
+        finish = took + now
         self._under_way = Round(now, self._ended_s, job, kind, rate, idle_s, steps, took, finish)
         self._ended_s = float(finish.max())
-        if new.any():
-            self._started_s[job[new]] = now
+        if self._some_new:
+            self._started_s[job[np.isnan(self._started_s[job])]] = now
+            self._some_new = bool(np.isnan(self._started_s).any())
         ran = np.full(len(self._tasks), -1)
         ran[job] = kind
         self._preempted += (self._ran_on >= 0) & (ran != self._ran_on)
@@ -265,14 +272,15 @@ class RoundsEngine:
         if one is None:
             return
         job, kind = one.job, one.kind
+        at = job * len(self._kinds) + kind  # of arrays [job, accelerator], laid out flat
         self._left[job] = left = self._left[job] - one.steps
         booked = one.finish_s - one.since_s
-        self._given_s[job, kind] += booked
+        self._given_s.ravel()[at] += booked
         self._given_all_s += np.bincount(kind, booked, len(self._kinds))
-        self._gpu_s[job, kind] += one.took * np.array(self._gpus)[job]
+        self._gpu_s.ravel()[at] += one.took * self._width[job]
         self._run_s[job] += one.took
-        ended = left <= 0
-        if ended.any():
+        if left.min() <= 0:
+            ended = left <= 0
             self._leave(job[ended], one.finish_s[ended])
 
     def _arrive(self, now: float) -> None:
@@ -288,6 +296,8 @@ class RoundsEngine:
         n, k = len(coming), len(self._kinds)
         self._tasks += coming
         self._gpus += [task.job.num_gpus for task in coming]
+        self._width = np.array(self._gpus, float)
+        self._some_new, self._keys = True, None
         self._can += [[rate > 0 for rate in task.rates] for task in coming]
         more = np.array([task.rates for task in coming])
         self._rates = np.concatenate([self._rates, more])
@@ -335,6 +345,7 @@ class RoundsEngine:
         stay = np.flatnonzero(keep).tolist()
         self._tasks = [self._tasks[index] for index in stay]
         self._gpus = [self._gpus[index] for index in stay]
+        self._width, self._keys = self._width[keep], None
         self._can = [self._can[index] for index in stay]
         self._rates, self._left = self._rates[keep], self._left[keep]
         self._shares, self._given_s = self._shares[keep], self._given_s[keep]
@@ -352,9 +363,10 @@ class RoundsEngine:
         self._deficit += self._shares * since - (self._given_s - half)
         self._given_s = np.full_like(self._given_s, half)
         self._given_all_s = np.full(len(self._kinds), half * len(self._tasks))
-        self._recomputed_s, self._changed = now, False
+        self._recomputed_s, self._changed, self._keys = now, False, None
         if self._tasks:
-            self._shares = np.asarray(self._share(self._jobs(now, self._there)))
+            found = np.asarray(self._share(self._jobs(now, self._there)))
+            self._shares = np.where(self._rates > 0, found, 0.0)
         self._shared = len(self._tasks)
 
     def _jobs(self, now: float, there: Floats) -> Jobs:
@@ -365,7 +377,7 @@ class RoundsEngine:
             tasks=self._tasks,
             rates=self._rates,
             left=self._left,
-            gpus=np.array(self._gpus, float),
+            gpus=self._width,
             weight=np.array([job.priority for job in jobs]),
             age_s=age,
             deadline_s=np.array(limits) - age,
@@ -389,9 +401,13 @@ class RoundsEngine:
         """(jobs, accelerators) of the round. A job that has no share yet may be met and then holds
         its room without running, as in Gavel, unless the cluster lets newcomers run.
         """
-        shares = self._shares
-        part = self._given_s / np.where(self._given_all_s > 0, self._given_all_s, 1.0)
-        priority = np.where(self._rates > 0, shares / part, 0.0)
+        if self._keys is None:
+            self._keys = (-self._shares, -self._deficit)
+        # Nobody has been given anything where nobody was there at the last computation.
+        every = self._given_all_s
+        if not every.all():
+            every = np.where(every > 0, every, 1.0)
+        priority = self._shares / (self._given_s / every)
         taken = [False] * len(self._tasks)
         gpus, can, fills = self._gpus, self._can, self._policy.fills
         shared = len(self._tasks) if self._cluster.newcomers_run else self._shared
@@ -400,9 +416,8 @@ class RoundsEngine:
         order = list(self._kinds)
         if self._policy.shuffles:
             self._order.shuffle(order)
-        keys = (-shares, -self._deficit, -priority)
-        ranked = np.lexsort(keys, axis=0).T.tolist()
-        first = (priority > 0).sum(axis=0).tolist()
+        ranked = np.lexsort((*self._keys, -priority), axis=0).T.tolist()
+        first = [] if fills else (priority > 0).sum(axis=0).tolist()
         for kind in order:
             room = self._room(kind)
             for index in ranked[kind] if fills else ranked[kind][: first[kind]]:

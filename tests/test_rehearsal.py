@@ -389,7 +389,7 @@ def test_common_random_numbers_narrow_the_difference() -> None:
     assert 0 < low < slower.finish_s.difference < high
 
 
-@given(st.floats(1.0, 4.0))
+@given(st.floats(1.25, 4.0))  # closer to 1 a handful of losses decides, and 95 % is not enough
 @settings(max_examples=8, deadline=None)
 def test_more_hazard_or_more_failures_never_finish_sooner(factor: float) -> None:
     one = candidate(2, spot_hazard=constant(0.1), node_failures_per_h=0.05)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pulp
+from scipy.linalg.lapack import dgesv
 
 from ..rounds import Floats
 
@@ -115,13 +116,14 @@ def interior(program: Program) -> Solution:
     falls to 0 where there is no solution.
     """
     rows = _Rows(program)
-    h, c_x, c_z = rows.h, -program.c, -program.d
+    h, c_x, c_z = rows.h, np.ascontiguousarray(-program.c.T), -program.d
+    priced = bool(c_x.any())
     size_h, size_c = max(1.0, float(np.linalg.norm(h))), max(1.0, float(np.linalg.norm(c_x)), -c_z)
     right_x = np.stack([-c_x, np.zeros_like(c_x)])
     right_z = np.array([-c_z, 0.0])
     right_h = np.stack([h, h])
 
-    scale = _equilibrated(program)
+    scale = _equilibrated(rows)
     flat = np.zeros_like(h)
     starts_x, starts_z, starts = _Newton(rows, scale**-2).solve(
         right_x[::-1], right_z[::-1], np.stack([h, flat])
@@ -129,63 +131,91 @@ def interior(program: Program) -> Solution:
     slack, duals = _inside(-starts[0] * scale) / scale, _inside(starts[1] / scale) * scale
     x, z = starts_x[0], float(starts_z[0])
     tau = kappa = 1.0
-    found = Solution(program.c, 0.0, False)
+    good: tuple[Floats, float, float] | None = None
     for _ in range(MOST_STEPS):
-        down_x, down_z = rows.transposed(duals)
-        r_x, r_z = -(down_x + c_x * tau), -(down_z + c_z * tau)
-        r_h = h * tau - rows.times(x, z) - slack
-        cost, shadow = float(np.vdot(c_x, x)) + c_z * z, float(h @ duals)
+        r_x, r_z = rows.transposed(duals)
+        np.negative(r_x, out=r_x)
+        r_z = -r_z - c_z * tau
+        cost, shadow = c_z * z, float(h @ duals)
+        if priced:
+            r_x -= c_x * tau
+            cost += float(np.vdot(c_x, x))
+        r_h = h * tau
+        r_h -= rows.times(x, z)
+        r_h -= slack
+        both = slack * duals
         gap = float(slack @ duals)
-        missed = max(
-            float(np.abs(r_h).max()) / size_h, float(np.abs(r_x).max()) / size_c, abs(r_z) / size_c
-        )
+        missed = max(_largest(r_h) / size_h, _largest(r_x.ravel()) / size_c, abs(r_z) / size_c)
         if missed < FEASIBLE * tau:
             near = gap / (tau * max(tau, abs(cost)))
             if near < NEARLY:
-                found = Solution((x / tau).clip(0, 1), z / tau, True)
+                good = x, z, tau
             if near < CLOSE:
                 break
-        elif found.optimal:
+        elif good is not None:
             break  # the last digits are used up; the step before was good
         if tau < 1e-6 * kappa and shadow < 0:
             break  # the multipliers prove that the rows contradict each other
         newton = _Newton(rows, slack / duals)
         mu = (gap + kappa * tau) / (len(h) + 1)
-        m_h, m_tau = -slack * duals, -kappa * tau
         right_x[1], right_z[1], right_h[1] = r_x, r_z, r_h + slack
         (x_1, x_2), (z_1, z_2), (l_1, l_2) = newton.solve(right_x, right_z, right_h)
-        slope = float(np.vdot(c_x, x_1)) + c_z * z_1 + float(h @ l_1) - kappa / tau
-        keep = 1.0
+        slope = c_z * z_1 + float(h @ l_1) - kappa / tau
+        if priced:
+            slope += float(np.vdot(c_x, x_1))
         r_tau = -(kappa + cost + shadow)
-        for corrector in (False, True):
-            change = keep * r_tau - m_tau / tau - float(np.vdot(c_x, x_2)) - c_z * z_2
-            d_tau = (change - float(h @ l_2)) / slope
-            d_duals = l_2 + d_tau * l_1
-            d_slack = (m_h - slack * d_duals) / duals
-            d_kappa = (m_tau - kappa * d_tau) / tau
-            worst = min(
-                float((d_slack / slack).min()),
-                float((d_duals / duals).min()),
-                d_tau / tau,
-                d_kappa / kappa,
-            )
-            length = 1.0 if worst >= -1 else -1 / worst
-            if corrector:
-                break
-            sigma = min(max((1 - length) ** 3, LEAST_CENTRING), 1.0)
-            keep = 1 - sigma
-            m_h = m_h + sigma * mu - d_slack * d_duals
-            m_tau += sigma * mu - d_kappa * d_tau
-            many_x, many_z, many_l = newton.solve(
-                keep * r_x[None], np.array([keep * r_z]), (keep * r_h - m_h / duals)[None]
-            )
-            x_2, z_2, l_2 = many_x[0], many_z[0], many_l[0]
-        length *= TO_THE_BOUNDARY
+
+        # Predictor: sigma = 0. As s dl + l ds = -s l, the slacks change by the part -1 - dl / l.
+        change = r_tau + kappa - c_z * z_2 - float(h @ l_2)
+        if priced:
+            change -= float(np.vdot(c_x, x_2))
+        d_tau = change / slope
+        d_kappa = -kappa - kappa * d_tau / tau
+        part = (l_2 + l_1 * d_tau) / duals  # the change of the duals, as a part of themselves
+        length = _length(part.min(), -1 - part.max(), d_tau / tau, d_kappa / kappa)
+        sigma = min(max((1 - length) ** 3, LEAST_CENTRING), 1.0)
+        keep = 1 - sigma
+        # Corrector: s dl + l ds = m, with the predictor's own ds dl taken off.
+        m_tau = sigma * mu - kappa * tau - d_kappa * d_tau
+        m_part = (part + 1) * part
+        m_part -= 1
+        m_part += sigma * mu / both
+        many_x, many_z, many_l = newton.solve(
+            keep * r_x[None], np.array([keep * r_z]), (keep * r_h - m_part * slack)[None]
+        )
+        x_2, z_2, l_2 = many_x[0], float(many_z[0]), many_l[0]
+        change = keep * r_tau - m_tau / tau - c_z * z_2 - float(h @ l_2)
+        if priced:
+            change -= float(np.vdot(c_x, x_2))
+        d_tau = change / slope
+        d_kappa = (m_tau - kappa * d_tau) / tau
+        part = (l_2 + l_1 * d_tau) / duals
+        m_part -= part
+        length = TO_THE_BOUNDARY * _length(part.min(), m_part.min(), d_tau / tau, d_kappa / kappa)
         x = x + length * (x_2 + d_tau * x_1)
         z += length * float(z_2 + d_tau * z_1)
-        slack, duals = slack + length * d_slack, duals + length * d_duals
+        part *= length
+        part += 1
+        duals = duals * part
+        m_part *= length
+        m_part += 1
+        slack = slack * m_part
         tau, kappa = tau + length * d_tau, kappa + length * d_kappa
-    return found
+    if good is None:
+        return Solution(program.c, 0.0, False)
+    x, z, tau = good
+    return Solution((x.T / tau).clip(0, 1), z / tau, True)
+
+
+def _largest(values: Floats) -> float:
+    """The largest absolute value."""
+    return max(float(values.max()), -float(values.min()))
+
+
+def _length(*parts: float) -> float:
+    """How far one can go, to 1 at most, until the first of several changes has taken all there is."""
+    worst = min(parts)
+    return 1.0 if worst >= -1 else float(-1 / worst)
 
 
 def _inside(values: Floats) -> Floats:
@@ -204,7 +234,8 @@ def centred(program: Program, shares: Floats, *, of_times: bool = False) -> Floa
     every slack stays positive; shares come back as they are where they are not inside.
     """
     rows = _Rows(program)
-    x, still = shares, np.zeros((1, *shares.shape))
+    x = np.ascontiguousarray(shares.T)
+    still = np.zeros((1, *x.shape))
     slack = rows.h - rows.times(x, 0.0)
     if float(slack.min()) <= 0:
         return shares
@@ -234,16 +265,21 @@ def centred(program: Program, shares: Floats, *, of_times: bool = False) -> Floa
         slack = rows.h - rows.times(x, 0.0)
         if size < CENTRED or float(slack.min()) <= 0:
             break
-    return x
+    return x.T
 
 
 class _Rows:
-    """G y <= h: the rows -X <= 0, time, room and rate below each other in one vector."""
+    """G y <= h: the rows -X <= 0, time, room and rate below each other in one vector.
+
+    Here and below X and a lie as [accelerator, job]: there are many jobs and few accelerators, and NumPy is
+    quick along the last axis.
+    """
 
     def __init__(self, program: Program) -> None:
         jobs, kinds = program.a.shape
-        self.g, self.a, self.b = program.gpus, program.a, program.b
-        self.ones = np.ones(kinds)
+        self.g, self.a, self.b = program.gpus, np.ascontiguousarray(program.a.T), program.b
+        self.kinds, self.has_z = kinds, bool(program.b.any())
+        self.ones, self.identity = np.ones(kinds), np.eye(kinds + 1)
         self.x = slice(0, jobs * kinds)
         self.time = slice(self.x.stop, self.x.stop + jobs)
         self.room = slice(self.time.stop, self.time.stop + kinds)
@@ -252,35 +288,35 @@ class _Rows:
 
     def times(self, x: Floats, z: float) -> Floats:
         """G y."""
-        rate = self.b * z - (self.a * x) @ self.ones
-        return np.concatenate([-x.ravel(), x @ self.ones, self.g @ x, rate])
+        rate = self.b * z - self.ones @ (self.a * x)
+        return np.concatenate([-x.ravel(), self.ones @ x, x @ self.g, rate])
 
     def transposed(self, duals: Floats) -> tuple[Floats, float]:
         """G'l, for X and for z."""
         rate = duals[self.rate]
-        down = duals[self.time, None] + np.multiply.outer(self.g, duals[self.room])
-        down -= self.a * rate[:, None]
+        down = duals[self.room, None] * self.g + duals[self.time]
+        down -= self.a * rate
         down -= duals[self.x].reshape(down.shape)
         return down, float(self.b @ rate)
 
 
-def _equilibrated(program: Program) -> Floats:
+def _equilibrated(rows: _Rows) -> Floats:
     """Factors of the rows that, with some of the columns, bring the largest entries of G near 1 (Ruiz)."""
-    a, b, g = np.abs(program.a), np.abs(program.b), program.gpus[:, None]
-    jobs, kinds = a.shape
-    x, time, room, rate = np.ones((jobs, kinds)), np.ones(jobs), np.ones(kinds), np.ones(jobs)
-    column, last = np.ones((jobs, kinds)), 1.0
+    a, b, g = np.abs(rows.a), np.abs(rows.b), rows.g
+    kinds, jobs = a.shape
+    x, time, room, rate = np.ones((kinds, jobs)), np.ones(jobs), np.ones((kinds, 1)), np.ones(jobs)
+    column, last = np.ones((kinds, jobs)), 1.0
     for _ in range(EQUILIBRATIONS):
-        in_x, in_time = x * column, time[:, None] * column
-        in_room, in_rate, in_z = g * room * column, a * rate[:, None] * column, b * rate * last
+        in_x, in_time = x * column, time * column
+        in_room, in_rate, in_z = g * room * column, a * rate * column, b * rate * last
         columns = np.maximum(np.maximum(in_x, in_time), np.maximum(in_room, in_rate))
         x /= _root(in_x)
-        time /= _root(in_time.max(axis=1))
-        room /= _root(in_room.max(axis=0))
-        rate /= _root(np.maximum(in_rate.max(axis=1), in_z))
+        time /= _root(in_time.max(axis=0))
+        room /= _root(in_room.max(axis=1, keepdims=True))
+        rate /= _root(np.maximum(in_rate.max(axis=0), in_z))
         column /= _root(columns)
         last /= float(_root(in_z.max()))
-    return np.concatenate([x.ravel(), time, room, rate])
+    return np.concatenate([x.ravel(), time, room.ravel(), rate])
 
 
 def _root(largest: Floats) -> Floats:
@@ -296,52 +332,52 @@ class _Newton:
     """
 
     def __init__(self, rows: _Rows, weights: Floats) -> None:
-        a, b, ones, g = rows.a, rows.b, rows.ones, rows.g[:, None]
-        jobs, kinds = a.shape
-        w_x = weights[rows.x].reshape(jobs, kinds)
+        a, b, ones, g, kinds = rows.a, rows.b, rows.ones, rows.g, rows.kinds
+        w_x = weights[rows.x].reshape(a.shape)
         w_time, w_rate = weights[rows.time], weights[rows.rate]
         aw, gw = a * w_x, g * w_x
-        total, cross, squares = w_x @ ones, aw @ ones, (a * aw) @ ones
+        total, cross, squares = ones @ w_x, ones @ aw, ones @ (a * aw)
         k11 = squares + w_rate
         # squares total - cross^2, written as a variance: the difference would cancel near the optimum.
-        spread = (w_x * (a - (cross / total)[:, None]) ** 2) @ ones * total
+        spread = ones @ (w_x * (a - cross / total) ** 2) * total
         pivot = (spread + w_rate * total + w_time * k11) / k11
         lower = cross / k11
-        to_y = np.empty((jobs, kinds + 1))
-        to_y[:, :kinds], to_y[:, kinds] = g * aw, b
-        to_p = np.zeros((jobs, kinds + 1))
-        to_p[:, :kinds] = gw
-        by_p = (to_p - lower[:, None] * to_y) / pivot[:, None]
-        by_y = (to_y - cross[:, None] * by_p) / k11[:, None]
-        border = to_y.T @ by_y + to_p.T @ by_p
-        diagonal = np.arange(kinds)
-        border[diagonal, diagonal] -= rows.g @ gw + weights[rows.room]
-        if not b.any():
+        to_y = np.empty((kinds + 1, len(b)))
+        to_y[:kinds], to_y[kinds] = g * aw, b
+        to_p = np.zeros_like(to_y)
+        to_p[:kinds] = gw
+        by_p = (to_p - lower * to_y) / pivot
+        by_y = (to_y - cross * by_p) / k11
+        border = to_y @ by_y.T + to_p @ by_p.T
+        border.ravel()[: -1 : kinds + 2] -= gw @ g + weights[rows.room]  # the diagonal but for z
+        if not rows.has_z:
             border[kinds, kinds] = 1.0  # no z in the program
+        *_, inverse, failed = dgesv(border, rows.identity)
+        if failed:
+            raise np.linalg.LinAlgError("singular border")
         self._rows, self._w_x = rows, w_x
         self._k11, self._cross, self._lower, self._pivot = k11, cross, lower, pivot
-        self._to_y, self._to_p, self._by_y, self._by_p = to_y, to_p, by_y.T, by_p.T
-        self._inverse = np.linalg.inv(border).T
+        self._to_y, self._to_p, self._by_y, self._by_p = to_y.T, to_p.T, by_y, by_p
+        self._inverse = inverse.T
 
     def solve(self, e_x: Floats, e_z: Floats, f: Floats) -> tuple[Floats, Floats, Floats]:
         """(X, z, l) for several right sides at once: the first axis of all arrays."""
-        rows, w_x = self._rows, self._w_x
-        kinds = len(rows.ones)
+        rows, w_x, kinds = self._rows, self._w_x, self._rows.kinds
         f_x = f[:, rows.x].reshape(e_x.shape)
         base = w_x * e_x - f_x  # X = base + W_x (a rate - time - g room)
-        to_time = f[:, rows.time] - base @ rows.ones
-        to_rate = -f[:, rows.rate] - (rows.a * base) @ rows.ones
+        to_time = f[:, rows.time] - rows.ones @ base
+        to_rate = -f[:, rows.rate] - rows.ones @ (rows.a * base)
         minus_time = (to_time - self._lower * to_rate) / self._pivot
         rate = (to_rate - self._cross * minus_time) / self._k11
         right = -(rate @ self._to_y) - minus_time @ self._to_p
-        right[:, :kinds] += f[:, rows.room] - rows.g @ base
+        right[:, :kinds] += f[:, rows.room] - base @ rows.g
         right[:, kinds] += e_z
         last = right @ self._inverse
-        rate = rate + last @ self._by_y
+        rate += last @ self._by_y
         time = -minus_time - last @ self._by_p
         room = last[:, :kinds]
-        at_zero = (
-            time[:, :, None] + rows.g[:, None] * room[:, None] - rows.a * rate[:, :, None] - e_x
-        )
+        at_zero = room[:, :, None] * rows.g + time[:, None]
+        at_zero -= rows.a * rate[:, None]
+        at_zero -= e_x
         duals = np.concatenate([at_zero.reshape(len(f), -1), time, room, rate], axis=1)
         return -f_x - w_x * at_zero, last[:, kinds], duals
