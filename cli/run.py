@@ -11,11 +11,19 @@ if TYPE_CHECKING:
 
 def run(
     plan: Annotated[Path, typer.Argument(help="Plan file of isocost optimize.")],
-    engine: Annotated[str, typer.Option(help="Where the workers run: local.")] = "local",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="Where the workers run: local, ray, slurm, or module:factory of your own."
+        ),
+    ] = "local",
     workers: Annotated[
         int | None,
         typer.Option(min=1, max=64, help="Share the plan's global batch among so many workers."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be submitted, and submit nothing.")
+    ] = False,
     max_steps: Annotated[
         int | None, typer.Option(min=1, help="Stop in good order after so many steps.")
     ] = None,
@@ -34,16 +42,17 @@ def run(
     """Train the plan's candidate for this machine, and compare with the prediction.
 
     Workers are real processes under MultiWorkerMirroredStrategy. Ctrl-C saves a checkpoint;
-    --resume goes on from it. Example: isocost run plan.json --workers 2 -o run.json
+    --resume goes on from it. Examples: isocost run plan.json --workers 2 -o run.json;
+    isocost run plan.json --engine slurm --dry-run
     """
-    from ..catalog.files import InputError, did_you_mean, write_whole
-    from ..execution.run import execute, set_up
+    from ..catalog.files import InputError, write_whole
+    from ..execution.engines import engine as engine_named
+    from ..execution.run import execute, launch_of, set_up
     from ..execution.telemetry import StepLine
     from ..optimizer.plan import Plan
     from .output import ended_like_ctrl_c, err, only_ours_on_stdout, print_json, progress_bar
 
-    if engine != "local":
-        raise InputError(f"there is no engine '{engine}' yet{did_you_mean(engine, ['local'])}")
+    where = engine_named(engine)
     planned = Plan.read(plan)
     if output is None:
         output = Path("run.json") if resume is None else resume.with_suffix(".json")
@@ -53,6 +62,11 @@ def run(
     if resume is not None and not resume.is_dir():
         raise InputError(f"{resume} is no folder of a run; give the folder beside its run file")
     ready = set_up(planned, job=job, workers=workers)
+    if dry_run:
+        typer.echo(where.describe(launch_of(ready, folder.resolve())))
+        return
+    if (lacking := where.available()) is not None:
+        raise InputError(lacking)
     chosen = ready.job.chosen.offer
     if chosen.provider != "local" and not as_json:
         err.print(
@@ -68,14 +82,21 @@ def run(
         def show(line: StepLine) -> None:
             bar.update(task, completed=line.step, note=f"loss {line.loss:.4f}")
 
+        def tell(why: str) -> None:
+            bar.update(task, note=why)
+            if not err.is_terminal:
+                err.print(why, soft_wrap=True, markup=False)
+
         done = execute(
             ready,
             folder.resolve(),
             plan_path=str(plan),
+            engine=where,
             resume=resume is not None,
             max_steps=max_steps,
             seed=seed,
             progress=show,
+            note=tell,
         )
         bar.update(task, completed=done.steps)
     done.write(output)

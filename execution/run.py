@@ -18,10 +18,11 @@ from ..profiles.records import Knobs, Profile
 from ..profiles.steady import BETWEEN_PRIOR, between_spread, steady
 from ..profiles.throughput import StepTimeModel, interval
 from . import checkpoints
+from .engines import Engine, Launch, Local
 from .record import LossPoint, PredictedFigures, Run, RunFigures, StepTimePoint
 from .supervisor import Outcome, RunFailed, supervise
 from .telemetry import StepLine, read_steps
-from .worker import WorkSpec
+from .worker import RESULT, SPEC, WorkSpec
 
 EARLY_LOSSES = 100  # kept one by one; later ones are thinned out to as many again
 POINTS = 200  # of step time over the run
@@ -48,6 +49,11 @@ class Setup:
     @property
     def global_batch(self) -> int:
         return self.per_device_batch * self.workers
+
+    @property
+    def cores(self) -> int:
+        """Processors of each worker: this machine's, shared among all."""
+        return max(1, cores() // self.workers)
 
     def predicted(self, steps: int) -> PredictedFigures:
         """Throughput, and time and cost of so many steps from the start of the processes."""
@@ -166,17 +172,22 @@ def execute(
     folder: Path,
     *,
     plan_path: str,
+    engine: Engine | None = None,
     resume: bool = False,
     max_steps: int | None = None,
     seed: int = 0,
     max_restarts: int = 3,
     progress: Callable[[StepLine], None] = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Run:
     """Train as set up, in folder, and compare with the prediction.
 
-    max_steps: stop, in good order, once so many steps of the training are done. A wish to stop
-    (KeyboardInterrupt) gives a Run with status interrupted. Raises RunFailed and InputError.
+    engine: where the workers run, by default as processes here. max_steps: stop, in good order,
+    once so many steps of the training are done. A wish to stop (KeyboardInterrupt) gives a Run with
+    status interrupted. note: told why the workers do not run yet. Raises RunFailed, EngineFailed
+    and InputError.
     """
+    engine = engine or Local()
     open_folder(folder, resume=resume)
     before = _earlier(folder)
     spec = WorkSpec(
@@ -189,15 +200,35 @@ def execute(
         steps=setup.steps,
         stop_after=setup.steps if max_steps is None else max_steps,
         checkpoint_interval_s=max(1.0, setup.candidate.reliability.checkpoint_interval_s),
-        cores=max(1, cores() // setup.workers),
+        cores=setup.cores,
         folder=str(folder),
         began=time.time() - before,
     )
-    outcome = supervise(spec, setup.workers, max_restarts=max_restarts, progress=progress)
-    run = _record(setup, spec, outcome, plan_path)
+    outcome = supervise(
+        spec,
+        launch_of(setup, folder),
+        engine,
+        max_restarts=max_restarts,
+        progress=progress,
+        note=note,
+    )
+    run = _record(setup, spec, outcome, plan_path, engine.name)
     if run.status == "finished":
         write_whole(folder / "finished", "")
     return run
+
+
+def launch_of(setup: Setup, folder: Path) -> Launch:
+    """The gang that an engine is to place for a run in folder."""
+    offer, per_node = setup.candidate.offer, setup.knobs.workers_per_node
+    return Launch(
+        name=setup.job.name,
+        command=("-m", "isocost.execution.worker", str(folder / SPEC), str(folder / RESULT)),
+        tasks=("worker",) * setup.workers,
+        folder=folder,
+        cores=setup.cores,
+        devices=0 if offer.accelerator == "CPU" else offer.accelerator_count // per_node,
+    )
 
 
 def _earlier(folder: Path) -> float:
@@ -208,7 +239,7 @@ def _earlier(folder: Path) -> float:
     return kept[-1] if kept else 0.0
 
 
-def _record(setup: Setup, spec: WorkSpec, outcome: Outcome, plan_path: str) -> Run:
+def _record(setup: Setup, spec: WorkSpec, outcome: Outcome, plan_path: str, engine: str) -> Run:
     lines = read_steps(spec.step_log)
     if outcome.result is None and not lines:
         raise RunFailed("stopped before the first step; nothing was trained")
@@ -222,7 +253,7 @@ def _record(setup: Setup, spec: WorkSpec, outcome: Outcome, plan_path: str) -> R
         plan=plan_path,
         folder=spec.folder,
         created=datetime.now(UTC),
-        engine="local",
+        engine=engine,
         status=outcome.result.status if outcome.result else "interrupted",
         workers=setup.workers,
         per_device_batch=setup.per_device_batch,

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..catalog.files import InputError
-from ..profiles.gang import POLL_S, Gang, last_words, local_environments, refused
+from ..profiles.gang import POLL_S, last_words, refused
 from . import checkpoints
+from .engines import Engine, Launch, Placement, placed
 from .record import Restart
 from .telemetry import StepLine, last_step
 from .worker import WorkResult, WorkSpec
@@ -34,37 +35,38 @@ class Outcome:
 
 def supervise(
     spec: WorkSpec,
-    workers: int,
+    launch: Launch,
+    engine: Engine,
     *,
     max_restarts: int = 3,
     progress: Callable[[StepLine], None] = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
-    """Run spec with so many local workers until it is done.
+    """Run spec with the launch's workers on engine until it is done.
 
     A worker that dies, or all that fall silent, cost the gang its life: it is started again from
     the last good checkpoint, at most max_restarts times. On KeyboardInterrupt the workers save a
-    checkpoint and end; a second one ends them at once. Raises RunFailed and InputError.
+    checkpoint and end; a second one ends them at once. note: told why the workers do not run yet.
+    Raises RunFailed, EngineFailed and InputError.
     """
-    folder = Path(spec.folder)
-    spec_path, result_path = folder / "spec.json", folder / "result.json"
+    spec_path, result_path = spec.path, spec.result
     result_path.unlink(missing_ok=True)
     spec.write(spec_path)
     recoveries: list[Restart] = []
     while True:
-        for worker in range(workers):
+        for worker in range(launch.ranks):
             spec.life_sign(worker).unlink(missing_ok=True)
-        command = ["-m", "isocost.execution.worker", str(spec_path), str(result_path)]
-        logs = [spec.log(worker) for worker in range(workers)]
-        with Gang([command] * workers, local_environments(workers), logs) as gang:
+        with placed(engine, launch) as gang:
             try:
-                fault = _watch(gang, spec, workers, progress)
+                _await(gang, note)
+                fault = _watch(gang, spec, launch.ranks, progress)
             except KeyboardInterrupt:
                 _end_well(gang)
                 return Outcome(_read(result_path), tuple(recoveries))
         refused(result_path)
         if fault is None:
             return Outcome(_read(result_path), tuple(recoveries))
-        words = last_words(next((log for log in logs if log.stat().st_size), logs[0]))
+        words = last_words(next((log for log in gang.logs if _size(log)), gang.logs[0]))
         if len(recoveries) >= max_restarts:
             raise RunFailed(f"{fault} and {max_restarts} restarts did not help: {words}")
         saved, newest = checkpoints.latest(spec.checkpoints), last_step(spec.step_log)
@@ -82,8 +84,18 @@ def supervise(
         time.sleep(BACKOFF_S * 2 ** (len(recoveries) - 1))
 
 
+def _await(gang: Placement, note: Callable[[str], None]) -> None:
+    """Wait until the engine has started the workers; a queue takes the time that it takes."""
+    told = None
+    while (why := gang.waiting()) is not None:
+        if why != told:
+            note(why)
+            told = why
+        time.sleep(POLL_S)
+
+
 def _watch(
-    gang: Gang, spec: WorkSpec, workers: int, progress: Callable[[StepLine], None]
+    gang: Placement, spec: WorkSpec, workers: int, progress: Callable[[StepLine], None]
 ) -> str | None:
     """Wait for the gang's end: None when all went well, else what went wrong."""
     began, shown = time.time(), -1
@@ -93,7 +105,7 @@ def _watch(
             return None
         bad = [rank for rank, code in enumerate(codes) if code not in (None, 0)]
         if bad:
-            return f"worker {bad[0]} ended with code {codes[bad[0]]}"
+            return gang.fault() or f"worker {bad[0]} ended with code {codes[bad[0]]}"
         newest = last_step(spec.step_log)
         if newest is not None and newest.step != shown:
             shown = newest.step
@@ -117,7 +129,11 @@ def _changed(path: Path) -> float | None:
         return None
 
 
-def _end_well(gang: Gang) -> None:
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _end_well(gang: Placement) -> None:
     """Ask the workers to save and end; what still runs after GRACE_S, or a second wish, is killed."""
     gang.terminate()
     try:

@@ -22,6 +22,8 @@ from . import checkpoints
 from .record import TestFigures
 from .telemetry import LifeSign, StepLine, StepLog
 
+SPEC, RESULT = "spec.json", "result.json"  # in the run's folder
+
 
 class WorkSpec(Document):
     """What one gang of workers is to do.
@@ -43,6 +45,15 @@ class WorkSpec(Document):
     cores: int
     folder: str
     began: float
+
+    @property
+    def path(self) -> Path:
+        """Where this very document lies while it runs."""
+        return Path(self.folder) / SPEC
+
+    @property
+    def result(self) -> Path:
+        return Path(self.folder) / RESULT
 
     @property
     def checkpoints(self) -> Path:

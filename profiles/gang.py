@@ -212,15 +212,21 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
-def tf_config(hosts: Sequence[str], rank: int) -> str:
-    """TF_CONFIG of worker ``rank`` among hosts (each ``address:port``).
+def tf_config(hosts: Sequence[str], rank: int, tasks: Sequence[str] | None = None) -> str:
+    """TF_CONFIG of a rank among hosts (each ``address:port``); tasks: each rank's type, or workers.
 
-    >>> tf_config(["a:1", "b:1"], 1)
-    '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}'
+    An index counts within its type in the order of the ranks, never in that of the hosts' names,
+    by which TensorFlow's own resolvers go.
+
+    >>> tf_config(["b:1", "a:1"], 1)
+    '{"cluster": {"worker": ["b:1", "a:1"]}, "task": {"type": "worker", "index": 1}}'
     """
-    return json.dumps(
-        {"cluster": {"worker": list(hosts)}, "task": {"type": "worker", "index": rank}}
-    )
+    types = ["worker"] * len(hosts) if tasks is None else list(tasks)
+    cluster: dict[str, list[str]] = {}
+    for host, task in zip(hosts, types, strict=True):
+        cluster.setdefault(task, []).append(host)
+    task = {"type": types[rank], "index": types[:rank].count(types[rank])}
+    return json.dumps({"cluster": cluster, "task": task})
 
 
 def local_environments(workers: int) -> list[dict[str, str]]:

@@ -76,6 +76,10 @@ def measurement(batch: int, step_s: float, *, workers: int = 1, xla: bool = Fals
 
 @pytest.fixture
 def profile() -> Profile:
+    return recorded_profile()
+
+
+def recorded_profile() -> Profile:
     """Figures as measured on two cores of a shared machine in November 2026."""
     return Profile(
         workload="cifar10-cnn",
