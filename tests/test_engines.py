@@ -256,7 +256,7 @@ def test_ray_trains_with_the_losses_of_local(
     assert remains(ray_home) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_engine_of_the_documentation_is_short_and_trains_with_the_losses_of_local(
     plan: Path, local_losses: dict[int, float], tmp_path: Path
 ) -> None:
