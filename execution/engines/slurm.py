@@ -25,6 +25,7 @@ from .rank import Rank, free_address
 SAVE_S = 90.0  # from Slurm's SIGTERM to its SIGKILL at the time limit; Slurm counts in minutes
 MEET_S = 300.0  # for all ranks to say where they are; srun starts them together
 OWNER, OWNER_S = "owner", 5.0  # sign that the submitter still watches, and its interval
+LEAVING_S = 10.0  # from the last rank's end to the job's
 LONGEST_WAIT_S = 120.0  # for a cancelled job to be gone; KillWait is 30 s by default
 ASK_S = (1.0, 10.0)  # between questions to the controller: at first, and after some minutes
 SENDS = ("sbatch", "scancel", "scontrol")
@@ -129,9 +130,10 @@ def script(launch: Launch, gang: Path) -> str:
 def cancel_earlier(folder: Path) -> None:
     """End what an earlier submission of the run in folder left with Slurm, and forget it."""
     for gang in sorted((folder / "slurm").glob("*")):
-        name = f"--name={_job_name(gang)}"
-        _slurm("scancel", "--quiet", name)
-        _until(lambda name=name: not _slurm("squeue", "--noheader", name).stdout.strip(), name)
+        _slurm("scancel", "--quiet", f"--name={_job_name(gang)}")
+        asked = ("squeue", "--noheader", f"--name={_job_name(gang)}")
+        if not _until(lambda asked=asked: not _slurm(*asked).stdout.strip(), LONGEST_WAIT_S):
+            raise EngineFailed(f"Slurm's {_job_name(gang)} does not end; see squeue and scancel")
         shutil.rmtree(gang, ignore_errors=True)
 
 
@@ -177,10 +179,17 @@ class SlurmPlacement:
 
     def kill(self) -> None:
         self._unwanted = True
-        if not self._ask(now=True).ended and None in self.codes():
+        # Where all ranks have ended, so does the job, and with a better word than "cancelled".
+        if None not in self.codes() and self._gone_within(LEAVING_S):
+            return
+        if not self._ask(now=True).ended:
             _slurm("scancel", "--quiet", "--signal=KILL", self.job)
             _slurm("scancel", "--quiet", self.job)
-        _until(lambda: self._ask(now=True).ended, f"job {self.job}")
+        if not self._gone_within(LONGEST_WAIT_S):
+            raise EngineFailed(f"Slurm job {self.job} does not end; see squeue and scancel")
+
+    def _gone_within(self, seconds: float) -> bool:
+        return _until(lambda: self._ask(now=True).ended, seconds)
 
     def _ask(self, *, now: bool = False) -> Job:
         """The job as the controller last told; asked again after a while, ever more seldom."""
@@ -193,10 +202,9 @@ class SlurmPlacement:
             return self._known
         told = _slurm("scontrol", "--oneliner", "show", "job", self.job)
         self._asked = time.monotonic()
+        # A controller that is away for a while tells nothing, and changes nothing.
         if not told.returncode or "Invalid job id" in told.stderr:
-            self._known = Job.parse(
-                told.stdout
-            )  # a controller that is away for a while tells nothing
+            self._known = Job.parse(told.stdout)
         return self._known
 
 
@@ -283,12 +291,14 @@ def _words(done: subprocess.CompletedProcess[str]) -> str:
     return text.replace("sbatch: error: ", "") or f"exit code {done.returncode}"
 
 
-def _until(done: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + LONGEST_WAIT_S
+def _until(done: Callable[[], bool], seconds: float) -> bool:
+    """Whether it came to be within so many seconds."""
+    deadline = time.monotonic() + seconds
     while not done():
         if time.monotonic() > deadline:
-            raise EngineFailed(f"Slurm's {what} does not end; see squeue and scancel")
+            return False
         time.sleep(0.3)
+    return True
 
 
 if __name__ == "__main__":
