@@ -62,8 +62,8 @@ def main() -> None:
         if early > EARLY_APART or all_of_them > APART:
             bad.append(engine)
     if given.output is not None:
-        found = {"losses": losses, "apart": apart, "seconds": seconds}
-        given.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        record = {"losses": losses, "apart": apart, "seconds": seconds}
+        given.output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if bad:
         sys.exit(f"{', '.join(bad)} trained otherwise than local")
 

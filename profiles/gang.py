@@ -223,10 +223,10 @@ def tf_config(hosts: Sequence[str], rank: int, tasks: Sequence[str] | None = Non
     """
     types = ["worker"] * len(hosts) if tasks is None else list(tasks)
     cluster: dict[str, list[str]] = {}
-    for host, task in zip(hosts, types, strict=True):
-        cluster.setdefault(task, []).append(host)
-    task = {"type": types[rank], "index": types[:rank].count(types[rank])}
-    return json.dumps({"cluster": cluster, "task": task})
+    for host, kind in zip(hosts, types, strict=True):
+        cluster.setdefault(kind, []).append(host)
+    mine = {"type": types[rank], "index": types[:rank].count(types[rank])}
+    return json.dumps({"cluster": cluster, "task": mine})
 
 
 def local_environments(workers: int) -> list[dict[str, str]]:

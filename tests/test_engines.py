@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isocost.catalog.files import InputError
@@ -85,6 +85,7 @@ def test_every_engine_describes_any_launch_without_its_service(launch: Launch) -
         assert int(limit[1]) * 60 <= launch.time_limit_s + slurm_engine.SAVE_S + 120
 
 
+@settings(max_examples=25)
 @given(launches)
 def test_a_slurm_script_is_sound_shell(launch: Launch) -> None:
     text = slurm_engine.script(launch, launch.folder / "slurm" / "one")
@@ -167,10 +168,10 @@ def local_losses(plan: Path) -> dict[int, float]:
 
 def trained(name: str, plan: Path, folder: Path) -> dict[int, float]:
     """The loss of each step of a run of two workers, which must have ended well."""
-    words = ["run", plan, "--engine", name, "--workers", "2", "--max-steps", str(STEPS)]
+    words = ["run", str(plan), "--engine", name, "--workers", "2", "--max-steps", str(STEPS)]
     output = folder / f"{name.partition(':')[0]}.json"
     done = subprocess.run(
-        command_line([*words, "-o", output]),
+        command_line([*words, "-o", str(output)]),
         cwd=folder,
         env=environment(folder),
         capture_output=True,
@@ -277,9 +278,9 @@ def jobs() -> list[str]:
 
 
 def started(name: str, plan: Path, folder: Path, steps: int = 400) -> "subprocess.Popen[str]":
-    words = ["run", plan, "--engine", name, "--workers", "2", "--max-steps", str(steps)]
+    words = ["run", str(plan), "--engine", name, "--workers", "2", "--max-steps", str(steps)]
     return subprocess.Popen(
-        command_line([*words, "-o", folder / "run.json"]),
+        command_line([*words, "-o", str(folder / "run.json")]),
         cwd=folder,
         env=environment(folder),
         stdout=subprocess.PIPE,

@@ -130,11 +130,15 @@ def script(launch: Launch, gang: Path) -> str:
 def cancel_earlier(folder: Path) -> None:
     """End what an earlier submission of the run in folder left with Slurm, and forget it."""
     for gang in sorted((folder / "slurm").glob("*")):
-        _slurm("scancel", "--quiet", f"--name={_job_name(gang)}")
-        asked = ("squeue", "--noheader", f"--name={_job_name(gang)}")
-        if not _until(lambda asked=asked: not _slurm(*asked).stdout.strip(), LONGEST_WAIT_S):
-            raise EngineFailed(f"Slurm's {_job_name(gang)} does not end; see squeue and scancel")
+        _cancel(_job_name(gang))
         shutil.rmtree(gang, ignore_errors=True)
+
+
+def _cancel(name: str) -> None:
+    _slurm("scancel", "--quiet", f"--name={name}")
+    known = ("squeue", "--noheader", f"--name={name}")
+    if not _until(lambda: not _slurm(*known).stdout.strip(), LONGEST_WAIT_S):
+        raise EngineFailed(f"Slurm's {name} does not end; see squeue and scancel")
 
 
 class SlurmPlacement:
