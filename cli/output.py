@@ -58,22 +58,31 @@ def only_ours_on_stdout() -> Iterator[None]:
 
 @contextmanager
 def ended_like_ctrl_c() -> Iterator[None]:
-    """Have SIGTERM end the work in the same good order as Ctrl-C.
+    """Have SIGTERM, and a terminal that closes (SIGHUP), end the work in the same good order as Ctrl-C.
 
-    SIGINT is set too: a shell that starts us in the background has it ignored.
+    SIGINT is set too: a shell that starts us in the background has it ignored. Who ignores SIGHUP,
+    as under nohup, goes on.
     """
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    asked = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        asked.append(signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in asked}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def started_at() -> float:
+    """The epoch second in which this process began: a user's clock runs from there."""
+    import psutil
+
+    return float(psutil.Process().create_time())
 
 
 def print_json(document: "Document") -> None:

@@ -6,7 +6,10 @@ from typing import Literal
 from pydantic import Field
 
 from ..catalog.files import Document, Record
-from ..profiles.records import Host, Knobs
+from ..profiles.records import Breakdown, Host, Knobs
+
+Status = Literal["finished", "stopped", "interrupted", "deadline", "budget"]
+LearningRateRule = Literal["none", "linear", "sqrt"]
 
 
 class RunFigures(Record):
@@ -33,12 +36,56 @@ class TestFigures(Record):
 
 
 class Restart(Record):
-    """One recovery: when, after which step it went on, and why."""
+    """One recovery: when, after which step it went on, what had to be done again, and why.
+
+    lost_s: what the steps that are done again had taken.
+    """
 
     at_s: float
     from_step: int
     lost_steps: int
     reason: str
+    lost_s: float = 0.0
+
+
+class Checkpoints(Record):
+    """What checkpoints took and how often they were written; None where none was."""
+
+    write_s: float | None
+    interval_s: float
+    restart_s: float
+
+
+class Samples(Record):
+    """Which samples the committed steps trained, as counted by the workers.
+
+    per_worker: by each replica. earlier: in a part of the run with another number of workers. passes:
+    whole passes through the data that were checked, None where the data do not say how long one is;
+    once: of those, how many trained every sample exactly once.
+    """
+
+    per_worker: tuple[int, ...]
+    earlier: int = 0
+    passes: int | None = None
+    once: int | None = None
+
+
+class LearningRate(Record):
+    """How the learning rate follows the global batch: factor times what the model was compiled with."""
+
+    rule: LearningRateRule = "none"
+    factor: float = 1.0
+
+
+class Limits(Record):
+    """What a run may take; None without a limit. spent_s, spent_usd: all its sessions together,
+    starting, testing and lost work included."""
+
+    deadline_s: float | None
+    budget_usd: float | None
+    usd_per_h: float
+    spent_s: float
+    spent_usd: float
 
 
 class LossPoint(Record):
@@ -59,8 +106,10 @@ class StepTimePoint(Record):
 class Run(Document):
     """One run, with its prediction beside it.
 
-    status: finished (all steps), stopped (a step limit), interrupted (asked to end; resume goes
-    on). repeat_noise: relative spread of the throughput of fresh processes on this machine, from
+    status: finished (all steps), stopped (a step limit), interrupted (asked to end), deadline or
+    budget (ended before it passed that); resume goes on. workers: how many share the global batch:
+    processes, or devices of one under MirroredStrategy. breakdown: medians over the steps. notes:
+    what else was done to keep the run going, in sentences. repeat_noise: relative spread of the throughput of fresh processes on this machine, from
     the profile; None without one. losses: the first hundred steps, then an even selection.
     """
 
@@ -70,7 +119,7 @@ class Run(Document):
     folder: str
     created: datetime
     engine: str
-    status: Literal["finished", "stopped", "interrupted"]
+    status: Status
     workers: int
     per_device_batch: int
     global_batch: int
@@ -90,3 +139,11 @@ class Run(Document):
     step_times: tuple[StepTimePoint, ...]
     checkpoints: int
     host: Host
+    threads: int | None = None
+    learning_rate: LearningRate = LearningRate()
+    samples_seen: Samples | None = None
+    checkpointing: Checkpoints | None = None
+    breakdown: Breakdown | None = None
+    memory_bytes: float | None = None
+    limits: Limits | None = None
+    notes: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What a run tells while it runs: a line a step, and a sign of life from every worker."""
+"""What a run tells while it runs: a line a step, TensorBoard events, and signs of life."""
 
 import json
 import os
@@ -7,32 +7,50 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-SIGN_EVERY_S = 1.0
+SIGN_EVERY_S = 0.1
+EVENTS_EVERY_S = 0.25
+MEMORY_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class StepLine:
-    """One committed step: its number from 1, seconds since the run began, its length, its loss."""
+    """One committed step of the chief's log.
+
+    step: from 1. at_s: since the run began. loss: mean over the global batch. input_s: until the
+    batch was there. communication_s: from the last gradient computed to the last summed; the rest
+    of seconds is computing. samples: trained by all workers. even, odd: digests of them, of even and
+    odd passes (``profiles/marks``). memory_bytes: the chief's, resident.
+    """
 
     step: int
     at_s: float
     seconds: float
     loss: float
+    input_s: float = 0.0
+    communication_s: float = 0.0
+    samples: int = 0
+    even: float = 0.0
+    odd: float = 0.0
+    memory_bytes: float = 0.0
+
+    @property
+    def compute_s(self) -> float:
+        return max(0.0, self.seconds - self.input_s - self.communication_s)
 
 
 class StepLog:
-    """Appends steps to a file of JSON lines; a reader may see all but the last second."""
+    """Appends steps to a file of JSON lines; a reader sees each as soon as it is committed."""
 
     def __init__(self, path: Path, from_step: int) -> None:
         """Steps after from_step, left from before a restart, are struck: they are done again."""
         kept = [line for line in read_steps(path) if line.step <= from_step]
         path.write_text("".join(_line(line) for line in kept), encoding="utf-8")
-        self._path, self._flushed = path, time.monotonic()
+        self._path = path
 
     def __enter__(self) -> Self:
-        self._file = self._path.open("a", encoding="utf-8")
+        self._file = self._path.open("a", encoding="utf-8", buffering=1)  # whole lines
         return self
 
     def __exit__(
@@ -45,9 +63,6 @@ class StepLog:
 
     def append(self, line: StepLine) -> None:
         self._file.write(_line(line))
-        if time.monotonic() - self._flushed > SIGN_EVERY_S / 2:
-            self._file.flush()
-            self._flushed = time.monotonic()
 
 
 def _line(line: StepLine) -> str:
@@ -60,7 +75,7 @@ def read_steps(path: Path) -> list[StepLine]:
 
 
 def _lines(path: Path) -> Iterator[StepLine]:
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             yield StepLine(**json.loads(text))
         except (ValueError, TypeError):
@@ -84,13 +99,105 @@ def last_step(path: Path) -> StepLine | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """What a worker last said of itself.
+
+    stage: what it does: starting, building, training, saving, testing or leaving. first_s, longest_s: its
+    silence before its first step was done, and its longest one since.
+    """
+
+    stage: str
+    step: int
+    first_s: float
+    longest_s: float
+
+
 class LifeSign:
-    """A file whose time of change says that its worker still takes steps."""
+    """A small file that says what its worker does; its time of change says since when."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._given = path, 0.0
+        self._path, self._stage = path, ""
+        self._written = self._heard = time.monotonic()
+        self._first_s = self._longest_s = 0.0
 
-    def give(self) -> None:
-        if time.monotonic() - self._given > SIGN_EVERY_S:
-            self._path.touch()
-            self._given = time.monotonic()
+    def give(self, stage: str, step: int = 0) -> None:
+        """To be called after every step and every other piece of work."""
+        now = time.monotonic()
+        silent_s, self._heard = now - self._heard, now
+        if self._first_s:
+            self._longest_s = max(self._longest_s, silent_s)
+        elif stage == "training":
+            self._first_s = silent_s
+        if stage != self._stage or now - self._written > SIGN_EVERY_S:
+            self._stage, self._written = stage, now
+            sign = Sign(stage, step, self._first_s, self._longest_s)
+            self._path.write_text(json.dumps(asdict(sign)), encoding="utf-8")
+
+
+def read_sign(path: Path) -> tuple[Sign | None, float | None]:
+    """A worker's sign and when it was given (epoch seconds); None where there is none.
+
+    The sign is None, too, in the instant in which it is being written.
+    """
+    try:
+        given_at = path.stat().st_mtime
+        return Sign(**json.loads(path.read_text(encoding="utf-8"))), given_at
+    except FileNotFoundError:
+        return None, None
+    except (OSError, ValueError, TypeError):
+        return None, given_at
+
+
+class Events:
+    """TensorBoard's scalars, at most a few a second: loss, throughput, where time goes, memory."""
+
+    def __init__(self, folder: Path) -> None:
+        import tensorflow as tf
+
+        self._writer: Any = tf.summary.create_file_writer(str(folder))
+        self._written = -EVENTS_EVERY_S
+        # What TensorBoard's own scalar() writes; it would need that package.
+        self._metadata = tf.compat.v1.SummaryMetadata(
+            plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
+        )
+
+    def add(self, line: StepLine, *, last: bool = False) -> None:
+        import tensorflow as tf
+
+        if not last and time.monotonic() - self._written < EVENTS_EVERY_S:
+            return
+        self._written = time.monotonic()
+        values = {
+            "loss": line.loss,
+            "samples_per_s": line.samples / line.seconds if line.seconds else 0.0,
+            "seconds/step": line.seconds,
+            "seconds/input": line.input_s,
+            "seconds/communication": line.communication_s,
+            "seconds/compute": line.compute_s,
+            "memory_bytes": line.memory_bytes,
+        }
+        with self._writer.as_default():
+            for name, value in values.items():
+                tf.summary.write(
+                    name, tf.constant(value, tf.float32), line.step, metadata=self._metadata
+                )
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+
+class Memory:
+    """Resident bytes of this process, looked at now and then."""
+
+    def __init__(self) -> None:
+        import psutil
+
+        self._process = psutil.Process()
+        self._looked, self._bytes = -MEMORY_EVERY_S, 0.0
+
+    def now(self) -> float:
+        if time.monotonic() - self._looked > MEMORY_EVERY_S:
+            self._looked = time.monotonic()
+            self._bytes = float(self._process.memory_info().rss)
+        return self._bytes

@@ -1,14 +1,19 @@
 """The plan: what was chosen, what else was near, and on what it rests. The file format isocost/plan/v1."""
 
 from datetime import date, datetime
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..catalog import Purchase
 from ..catalog.files import Document, Record
 from ..profiles.records import Knobs
 from ..profiles.workload import ModelFacts, Weights, Workload
+
+# A plan may come from an editor as well as from us.
+Figure = Annotated[float, Field(ge=0, le=1e18)]
+Positive = Annotated[float, Field(gt=0, le=1e18)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 
 
 class PlannedOffer(Record):
@@ -22,11 +27,11 @@ class PlannedOffer(Record):
     zones: tuple[str, ...]
     instance_type: str
     accelerator: str
-    accelerator_count: int
-    vcpus: float
-    memory_gib: float
-    network_gbps: float | None
-    price_usd_h: float
+    accelerator_count: Count
+    vcpus: Positive
+    memory_gib: Positive
+    network_gbps: Figure | None
+    price_usd_h: Figure
     price_date: date
     source: str
 
@@ -61,9 +66,18 @@ class ScenarioRegret(Record):
 class Throughput(Record):
     """Predicted samples per second over all workers, with the central 90 % interval."""
 
-    p50: float
-    p05: float
-    p95: float
+    p50: Positive
+    p05: Positive
+    p95: Positive
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.p05 <= self.p50 <= self.p95:
+            raise ValueError(
+                f"p05, p50 and p95 of a throughput rise; these are {self.p05:g}, {self.p50:g} and "
+                f"{self.p95:g}"
+            )
+        return self
 
 
 class Prediction(Record):
@@ -90,32 +104,32 @@ class Losses(Record):
 class DelayFacts(Record):
     """A lognormal delay."""
 
-    median_s: float
-    sigma: float
+    median_s: Figure
+    sigma: Annotated[float, Field(ge=0, le=100)]
 
 
 class HazardFacts(Record):
     """Spot losses per node-hour within an age band; to_h None for ever."""
 
-    from_h: float
-    to_h: float | None
-    per_h: float
+    from_h: Figure
+    to_h: Figure | None
+    per_h: Figure
 
 
 class Reliability(Record):
     """What the rehearsal needs to know of the candidate's world."""
 
-    work_s: float
-    work_sigma: float
-    checkpoint_s: float
-    checkpoint_interval_s: float
+    work_s: Figure
+    work_sigma: Annotated[float, Field(ge=0, le=100)]
+    checkpoint_s: Figure
+    checkpoint_interval_s: Figure
     spot_hazard: tuple[HazardFacts, ...]
-    node_failures_per_h: float
+    node_failures_per_h: Figure
     provisioning: DelayFacts
     stock_out: DelayFacts
-    billing_granularity_s: float
-    billing_minimum_s: float
-    interruptions: float
+    billing_granularity_s: Figure
+    billing_minimum_s: Figure
+    interruptions: Figure
 
 
 class PlannedCandidate(Record):
@@ -123,11 +137,11 @@ class PlannedCandidate(Record):
 
     offer: PlannedOffer
     purchase: Purchase
-    nodes: int
-    workers: int
-    per_device_batch: int
-    global_batch: int
-    steps: int
+    nodes: Count
+    workers: Count
+    per_device_batch: Count
+    global_batch: Count
+    steps: Annotated[int, Field(ge=1, le=10**18)]
     knobs: Knobs
     basis: Literal["measured", "fitted", "transferred"]
     predicted: Prediction

@@ -4,7 +4,7 @@ import importlib
 import os
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -202,11 +202,19 @@ def _one_by_one(name: str, model: keras.Model, dataset: object) -> tf.data.Datas
     spec = dataset.element_spec
     if not (isinstance(spec, tuple) and len(spec) == 2):
         raise InputError(f"{name}'s dataset gives {spec}; expected pairs (x, y)")
-    given, expected = tf.nest.flatten(spec[0])[0].shape, tf.nest.flatten(model.inputs)[0].shape
-    if given.rank == len(expected):
-        return dataset.unbatch()
-    if given.rank == len(expected) - 1:
-        return dataset
+    # Several inputs come in tuples or dicts whose order need not be the model's: all ranks are held.
+    given = [one.shape for one in tf.nest.flatten(spec[0])]
+    expected = [one.shape for one in tf.nest.flatten(model.inputs)]
+    ranks = sorted(len(shape) for shape in expected)
+    if all(shape.rank is not None for shape in given):
+        if sorted(shape.rank for shape in given) == ranks:
+            return dataset.unbatch()
+        if sorted(shape.rank + 1 for shape in given) == ranks:
+            return dataset
     raise InputError(
-        f"{name}'s dataset gives x of shape {given}; the model expects {tuple(expected)}"
+        f"{name}'s dataset gives x of shape {_shapes(given)}; the model expects {_shapes(expected)}"
     )
+
+
+def _shapes(shapes: Sequence[Any]) -> str:
+    return " and ".join(str(shape) for shape in shapes)

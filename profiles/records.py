@@ -9,19 +9,23 @@ from ..catalog.files import Document, Record
 from .workload import ModelFacts
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
-Strategy = Literal["one_device", "mirrored", "multi_worker_mirrored", "tpu"]
+Strategy = Literal["one_device", "mirrored", "multi_worker_mirrored", "parameter_server", "tpu"]
 
 
 class Knobs(Record):
     """What can be turned without renting something else.
 
-    workers_per_node: worker processes that share one node's processors or devices.
+    workers_per_node: worker processes that share one node's processors or devices. accumulate: as many
+    batches are taken, one after the other, for one update. threads: of each worker process; None
+    for an equal share of the processors.
     """
 
     precision: Precision = "float32"
     xla: bool = False
     strategy: Strategy = "one_device"
-    workers_per_node: int = Field(default=1, ge=1)
+    workers_per_node: int = Field(default=1, ge=1, le=1024)
+    accumulate: int = Field(default=1, ge=1, le=4096)
+    threads: int | None = Field(default=None, ge=1, le=1024)
 
 
 class Setting(Record):

@@ -6,7 +6,8 @@ our own. Imports TensorFlow: only what trains may import this.
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,22 +18,32 @@ import tensorflow as tf
 
 from ..catalog.files import InputError
 from . import models
+from .batches import SHUFFLE_BUFFER, pass_size, unit, worker_batches
 from .records import Knobs
 from .worker import factory_line, peers
 from .workload import ModelFacts
 
-SHUFFLE_BUFFER = 10_000  # samples; of the user's own datasets, ours are shuffled whole
 COLLECTIVE_TIMEOUT_S = 300.0  # a peer that hangs is an error after that, not a silence
+LOSS, STOP, SAVE, EVEN, ODD, SHARES = range(6)  # places in what a step adds up over the replicas
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """One step: the mean loss over the global batch, what any worker wished for, seconds."""
+    """One step: the mean loss over the global batch, what any worker wished for, seconds.
+
+    input_s: until the batch was there. communication_s: from the last gradient computed until the
+    last was summed, waiting for slower workers included. shares: samples that each replica trained.
+    marks: digests of them, see ``marks``.
+    """
 
     loss: float
     stop: bool
     save: bool
     seconds: float
+    input_s: float = 0.0
+    communication_s: float = 0.0
+    shares: tuple[int, ...] = ()
+    marks: tuple[float, float] = (0.0, 0.0)
 
 
 def use_threads(cores: int) -> None:
@@ -42,8 +53,15 @@ def use_threads(cores: int) -> None:
 
 
 def use_devices(devices: int) -> None:
-    """Split the processors into so many logical devices; before TensorFlow's first operation."""
-    if devices > 1 and not tf.config.list_physical_devices("GPU"):
+    """Use so many GPUs, or split the processors into so many; before TensorFlow's first operation.
+
+    Raises InputError where there are GPUs, but too few.
+    """
+    if gpus := tf.config.list_physical_devices("GPU"):
+        if len(gpus) < devices:
+            raise InputError(f"{devices} devices were asked for; this machine has {len(gpus)} GPUs")
+        tf.config.set_visible_devices(gpus[:devices], "GPU")
+    elif devices > 1:
         (cpu, *_) = tf.config.list_physical_devices("CPU")
         logical = [tf.config.LogicalDeviceConfiguration() for _ in range(devices)]
         tf.config.set_logical_device_configuration(cpu, logical)
@@ -66,6 +84,9 @@ def make_strategy(knobs: Knobs, workers: int = 1) -> tf.distribute.Strategy:
             implementation=kind.NCCL if gpus else kind.RING, timeout_seconds=COLLECTIVE_TIMEOUT_S
         )
         return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    if knobs.strategy == "parameter_server":
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        return tf.distribute.ParameterServerStrategy(resolver)
     if knobs.strategy == "tpu":  # never exercised on a real TPU by this project's tests
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
         tf.config.experimental_connect_to_cluster(resolver)
@@ -79,7 +100,8 @@ class Trainer:
     """A model under a strategy, ready to take steps from step first_step on.
 
     The data order depends on seed and global batch alone: step s trains the same samples however
-    many workers share it, and skipping to step s restores the data position.
+    many workers share it, and skipping to step s restores the data position. learning_rate_factor:
+    of what the model was compiled with.
     """
 
     def __init__(
@@ -91,6 +113,7 @@ class Trainer:
         folder: Path | None = None,
         seed: int = 0,
         shuffle_buffer: int = SHUFFLE_BUFFER,
+        learning_rate_factor: float = 1.0,
     ) -> None:
         keras.utils.set_random_seed(seed)
         keras.mixed_precision.set_global_policy(knobs.precision)
@@ -99,11 +122,17 @@ class Trainer:
             job = models.build(model, folder)
             self.model, self.data = job.model, job.data
             self.model.optimizer.build(self.model.trainable_variables)
+            if learning_rate_factor != 1.0:
+                scale_learning_rate(self.model.optimizer, learning_rate_factor)
         self.per_device_batch = per_device_batch
         self.replicas: int = self.strategy.num_replicas_in_sync
-        self.global_batch = per_device_batch * self.replicas
+        self.accumulate = knobs.accumulate
+        self.global_batch = per_device_batch * self.replicas * self.accumulate
         self._seed, self._shuffle_buffer = seed, shuffle_buffer
-        self._xla = knobs.xla
+        self._knobs = knobs
+        self._coordinator: Any = None
+        if knobs.strategy == "parameter_server":
+            self._coordinator = tf.distribute.coordinator.ClusterCoordinator(self.strategy)
         self._train_step = self._make_step()
 
     @property
@@ -111,17 +140,28 @@ class Trainer:
         """How often the step was traced so far: a new one compiles again."""
         return int(self._train_step.experimental_get_tracing_count())
 
+    @property
+    def pass_size(self) -> int | None:
+        """Samples of one pass through the data; None where that is not known."""
+        return pass_size(self.data)
+
     def steps(self, first_step: int = 0, *, repeated: bool = False) -> "Steps":
         """The steps from first_step on, without end; repeated: all on the one first batch."""
         return Steps(self, first_step, repeated)
 
+    def stretches(self, first_step: int = 0) -> "Steps | ScheduledSteps":
+        """The same for a caller that takes several finished steps at a time."""
+        if self._coordinator is not None:
+            return ScheduledSteps(self, first_step, peers())
+        return Steps(self, first_step, repeated=False)
+
     def batches(self, first_step: int, repeated: bool) -> Iterator[Any]:
-        def mine(context: Any) -> tf.data.Dataset:
+        def mine(rank: int, workers: int) -> tf.data.Dataset:
             found = worker_batches(
                 self.data,
-                self.per_device_batch,
-                rank=context.input_pipeline_id,
-                workers=context.num_input_pipelines,
+                self.per_device_batch * self.accumulate,
+                rank=rank,
+                workers=workers,
                 replicas=self.replicas,
                 first_step=first_step,
                 seed=self._seed,
@@ -129,7 +169,13 @@ class Trainer:
             )
             return found.take(1).cache().repeat() if repeated else found
 
-        return iter(self.strategy.distribute_datasets_from_function(mine))
+        if self._coordinator is not None:
+            return iter(mine(0, 1))
+        return iter(
+            self.strategy.distribute_datasets_from_function(
+                lambda context: mine(context.input_pipeline_id, context.num_input_pipelines)
+            )
+        )
 
     def gradient_exchange(self) -> Callable[[], float] | None:
         """Times one all-reduce of the gradients on its own; None where there is one replica."""
@@ -146,10 +192,17 @@ class Trainer:
         return timed_all_reduce(self.strategy, message_bytes)
 
     def _make_step(self) -> Any:
-        model, strategy = self.model, self.strategy
+        model, strategy, replicas, accumulate = (
+            self.model,
+            self.strategy,
+            self.replicas,
+            self.accumulate,
+        )
+        _sum_ourselves(model.optimizer)
+        timed = self._knobs.strategy != "tpu"  # whose compiler knows no clock
 
-        @tf.function(jit_compile=True if self._xla else None, reduce_retracing=True)
-        def gradients(x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        @tf.function(jit_compile=True if self._knobs.xla else None, reduce_retracing=True)
+        def gradients(x: Any, y: Any) -> tuple[tf.Tensor, list[tf.Tensor]]:
             with tf.GradientTape() as tape:
                 predicted = model(x, training=True)
                 # Keras divides by the number of replicas, so that the sum over them is the mean.
@@ -157,17 +210,87 @@ class Trainer:
                 scaled = model.optimizer.scale_loss(loss)
             return loss, tape.gradient(scaled, model.trainable_variables)
 
-        def replica_step(x: tf.Tensor, y: tf.Tensor, wishes: tf.Tensor) -> tf.Tensor:
-            loss, grads = gradients(x, y)
-            model.optimizer.apply(grads, model.trainable_variables)  # sums over the replicas
+        def accumulated(x: Any, y: Any) -> tuple[tf.Tensor, list[tf.Tensor]]:
+            """Mean loss and gradients over equal parts of the batch, one after the other."""
+            if accumulate == 1:
+                whole: tuple[tf.Tensor, list[tf.Tensor]] = gradients(x, y)
+                return whole
+
+            def add(part: tf.Tensor, loss: tf.Tensor, sums: Sequence[tf.Tensor]) -> Any:
+                def of(whole: tf.Tensor) -> tf.Tensor:
+                    size = whole.shape[0] // accumulate
+                    return whole[part * size : (part + 1) * size]
+
+                one, found = gradients(*tf.nest.map_structure(of, (x, y)))
+                added = [
+                    s if g is None else s + tf.cast(tf.convert_to_tensor(g), s.dtype) / accumulate
+                    for s, g in zip(sums, found, strict=True)
+                ]
+                return part + 1, loss + tf.cast(one, loss.dtype) / accumulate, added
+
+            zeros = [tf.zeros(v.shape, v.dtype) for v in model.trainable_variables]
+            _, loss, sums = tf.while_loop(
+                lambda part, loss, sums: part < accumulate, add, (0, tf.constant(0.0), zeros)
+            )
+            return loss, list(sums)
+
+        def summed(found: Sequence[Any]) -> list[Any]:
+            """Gradients added over the replicas, before the optimizer clips or checks them."""
+            if replicas == 1:
+                return list(found)
+            there = [g for g in found if g is not None]
+            reduced = iter(
+                tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, there)
+            )
+            return [None if g is None else next(reduced) for g in found]
+
+        def clock(*after: Any) -> tf.Tensor:
+            """Seconds, read once everything in after is there."""
+            if not timed:
+                return tf.constant(0.0, tf.float64)
+            with tf.control_dependencies(
+                [one.values if isinstance(one, tf.IndexedSlices) else one for one in after]
+            ):
+                return tf.timestamp()
+
+        def replica_step(
+            x: Any, y: Any, marks: tf.Tensor, wishes: tf.Tensor, begun: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor]:
+            there = clock(*tf.nest.flatten((x, y)))
+            loss, found = accumulated(x, y)
+            computed = clock(*(g for g in found if g is not None))
+            total = summed(found)
+            exchanged = clock(*(g for g in total if g is not None))
+            model.optimizer.apply(total, model.trainable_variables)
             # Wishes travel with the loss: all workers then stop, or save, after the same step.
-            mine = tf.concat([[tf.cast(loss, tf.float32)], wishes], 0)
-            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, mine)
+            context = tf.distribute.get_replica_context()
+            share = marks[0] * tf.one_hot(
+                tf.cast(context.replica_id_in_sync_group, tf.int32), replicas, dtype=tf.float64
+            )
+            mine = tf.concat([[tf.cast(loss, tf.float64)], wishes, marks[1:], share], 0)
+            if replicas > 1:
+                mine = context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
+            return mine, tf.stack([there - begun, exchanged - computed])
+
+        def taken(batch: Any, wishes: tf.Tensor, begun: tf.Tensor) -> Any:
+            x, y, marks = batch
+            return strategy.run(replica_step, args=(x, y, marks, wishes, begun))
+
+        if self._coordinator is not None:
+
+            @tf.function
+            def scheduled(x: Any, y: Any, marks: tf.Tensor) -> Any:
+                none = tf.zeros([2], tf.float64)
+                return taken((x, y, marks), none, clock())
+
+            return scheduled
 
         @tf.function
-        def step(iterator: Any, wishes: tf.Tensor) -> tf.Tensor:
-            x, y = next(iterator)
-            return strategy.run(replica_step, args=(x, y, wishes))
+        def step(iterator: Any, wishes: tf.Tensor) -> Any:
+            begun = clock()
+            with tf.control_dependencies([begun]):
+                batch = next(iterator)
+            return taken(batch, wishes, begun)
 
         return step
 
@@ -181,25 +304,29 @@ class Trainer:
         """
         if isinstance(self.data, models.ArrayData):
             dataset = tf.data.Dataset.from_tensor_slices((self.data.test_x, self.data.test_y))
+            dataset = dataset.map(lambda x, y: (unit(x), y))
         elif self.data.test is not None:
             dataset = self.data.test
         else:
             return None
 
         @tf.function(reduce_retracing=True)
-        def test_step(x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def test_step(x: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor]:
             predicted = self.model(x, training=False)
             loss = self.model.compute_loss(x, y, predicted, training=False) * self.replicas
-            if y.dtype.is_integer and y.shape.rank == predicted.shape.rank - 1:
+            if _are_classes(y, predicted):
                 hits = tf.equal(tf.argmax(predicted, -1, tf.int64), tf.cast(y, tf.int64))
                 return loss, tf.reduce_mean(tf.cast(hits, tf.float32))
             return loss, tf.constant(float("nan"))
 
         totals, samples = np.zeros(2), 0
-        for x, y in dataset.map(lambda x, y: (_unit(x), y)).batch(256):
-            values = self.strategy.run(test_step, args=(x, y))
+        for x, y in dataset.batch(256):
+            if self.replicas > 1:
+                values = self.strategy.run(test_step, args=(x, y))
+            else:
+                values = test_step(x, y)
             first = [self.strategy.experimental_local_results(value)[0] for value in values]
-            count = int(tf.shape(y)[0])
+            count = int(tf.shape(tf.nest.flatten(y)[0])[0])
             totals += count * np.array([float(value) for value in first])
             samples += count
             sign_of_life()
@@ -208,10 +335,7 @@ class Trainer:
 
     def facts(self) -> ModelFacts:
         """Parameters, gradient bytes, and FLOPs and bytes per sample counted from the step's graph."""
-        shape = (self.per_device_batch, *self.model.input_shape[1:])
-        x = tf.zeros(shape, self.model.inputs[0].dtype)
-        y = self._example_label()
-        graph = _forward_backward_graph(self.model, x, tf.stack([y] * self.per_device_batch))
+        graph = _forward_backward_graph(self.model, *self._example_batch())
         trainable = self.model.trainable_variables
         parameters = int(sum(np.prod(v.shape) for v in trainable))
         saved = [*self.model.variables, *self.model.optimizer.variables]
@@ -227,10 +351,56 @@ class Trainer:
             ),
         )
 
-    def _example_label(self) -> tf.Tensor:
+    def _example_batch(self) -> tuple[Any, Any]:
+        """One sample, over and over."""
         if isinstance(self.data, models.ArrayData):
-            return tf.constant(self.data.y[0])
-        return next(iter(self.data.train))[1]
+            one = unit(tf.constant(self.data.x[0])), tf.constant(self.data.y[0])
+        else:
+            one = next(iter(self.data.train))
+        x, y = tf.nest.map_structure(lambda t: tf.stack([t] * self.per_device_batch), one)
+        return x, y
+
+
+def scale_learning_rate(optimizer: Any, factor: float) -> None:
+    """Multiply an optimizer's learning rate, a number or a schedule, by factor."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = inner._learning_rate
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        inner._learning_rate = _Scaled(rate, factor)
+    else:
+        inner.learning_rate = float(rate) * factor
+
+
+class _Scaled(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """A schedule times a factor."""
+
+    def __init__(self, schedule: Any, factor: float) -> None:
+        self._schedule, self._factor = schedule, factor
+
+    def __call__(self, step: Any) -> Any:
+        return self._schedule(step) * self._factor
+
+    def get_config(self) -> dict[str, Any]:
+        return {"schedule": self._schedule, "factor": self._factor}
+
+
+def _sum_ourselves(optimizer: Any) -> None:
+    """Keep the optimizer from adding up gradients: the step has done it.
+
+    Keras clips, and looks for overflow, before it adds up. Each replica then clips its own part, and
+    k workers train otherwise than one. The hook is Keras's own, but private (3.15).
+    """
+    for one in (optimizer, getattr(optimizer, "inner_optimizer", None)):
+        if one is not None:
+            assert hasattr(one, "_all_reduce_sum_gradients"), "this Keras adds up elsewhere"
+            one._all_reduce_sum_gradients = list
+
+
+def _are_classes(y: Any, predicted: Any) -> bool:
+    """Whether labels y are numbers of classes that predicted scores."""
+    if not (tf.is_tensor(y) and tf.is_tensor(predicted)):
+        return False
+    return bool(y.dtype.is_integer and y.shape.rank == predicted.shape.rank - 1)
 
 
 def timed_all_reduce(strategy: tf.distribute.Strategy, message_bytes: float) -> Callable[[], float]:
@@ -264,78 +434,72 @@ class Steps:
     def take(self, *, stop: bool = False, save: bool = False) -> StepResult:
         """Train on the next global batch. stop, save: what this worker wants after this step."""
         start = time.perf_counter()
-        wishes = tf.constant([float(stop), float(save)])
-        summed = self._trainer._train_step(self._batches, wishes)
-        loss, stops, saves = self._trainer.strategy.experimental_local_results(summed)[0].numpy()
-        return StepResult(float(loss), bool(stops), bool(saves), time.perf_counter() - start)
+        wishes = tf.constant([float(stop), float(save)], tf.float64)
+        found = self._trainer._train_step(self._batches, wishes)
+        summed, times = (
+            self._trainer.strategy.experimental_local_results(one)[0].numpy() for one in found
+        )
+        return _step_result(summed, times, time.perf_counter() - start)
+
+    def take_some(self, *, stop: bool, save: bool, most: int) -> list[StepResult]:
+        """The next step alone: all workers are in step."""
+        return [self.take(stop=stop, save=save)]
 
 
-def worker_batches(
-    data: models.Data,
-    per_device_batch: int,
-    *,
-    rank: int,
-    workers: int,
-    replicas: int,
-    first_step: int,
-    seed: int,
-    shuffle_buffer: int = SHUFFLE_BUFFER,
-) -> tf.data.Dataset:
-    """Per-replica batches of one worker, without end, from first_step on.
+class ScheduledSteps:
+    """Steps that a coordinator hands out, one to each worker at a time; each updates on its own.
 
-    Global batch s holds samples s*B ... (s+1)*B - 1 of an endless, reshuffled sequence; worker
-    ``rank`` takes its own share of each, so every sample of a pass is trained once by one worker.
+    A worker's gradients may be as many updates old as there are other workers. The coordinator reads
+    the data, so that the order is that of one worker, and every sample is trained once.
     """
-    local = replicas // workers
-    if isinstance(data, models.ArrayData):
-        return _array_batches(data, per_device_batch, rank, local, replicas, first_step, seed)
-    # Sample i goes to worker i mod workers: the union of the workers' batches is the global batch.
-    shuffled = data.train.shuffle(shuffle_buffer, seed=seed, reshuffle_each_iteration=True).repeat()
-    mine = shuffled.shard(workers, rank).skip(first_step * per_device_batch * local)
-    return mine.batch(per_device_batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+    def __init__(self, trainer: Trainer, first_step: int, workers: int) -> None:
+        self._trainer, self._workers = trainer, workers
+        self._batches = trainer.batches(first_step, repeated=False)
+        self._under_way: deque[Any] = deque()
+        self._returned = time.perf_counter()
+
+    def take_some(self, *, stop: bool, save: bool, most: int) -> list[StepResult]:
+        """The oldest step under way; all that are where this worker stops or saves.
+
+        At most ``most`` are begun beyond those that were taken. The last one carries the wishes.
+        """
+        wanted = min(self._workers, most)
+        input_s = 0.0
+        while len(self._under_way) < (1 if stop or save else wanted):
+            begun = time.perf_counter()
+            batch = next(self._batches)
+            input_s += time.perf_counter() - begun
+            self._under_way.append(
+                self._trainer._coordinator.schedule(self._trainer._train_step, args=batch)
+            )
+        count = len(self._under_way) if stop or save else 1
+        taken = []
+        for left in reversed(range(count)):
+            summed = np.array(self._under_way.popleft().fetch()[0])
+            now = time.perf_counter()
+            summed[STOP], summed[SAVE] = stop and not left, save and not left
+            taken.append(_step_result(summed, (input_s, 0.0), now - self._returned))
+            self._returned, input_s = now, 0.0
+        return taken
 
 
-def _array_batches(
-    data: models.ArrayData,
-    batch: int,
-    rank: int,
-    local: int,
-    replicas: int,
-    first_step: int,
-    seed: int,
-) -> tf.data.Dataset:
-    size = len(data.y)
-    x, y = tf.constant(data.x), tf.constant(data.y)
-
-    def gather(element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # Element e of this worker is replica e mod local of step e div local.
-        step, replica = element // local, rank * local + element % local
-        position = (step * replicas + replica) * batch + tf.range(batch, dtype=tf.int64)
-        passes, place = position // size, position % size
-        seeds = tf.stack(
-            [tf.fill([batch], tf.constant(seed, tf.int64)), passes, tf.zeros([batch], tf.int64)], 1
-        )
-        # The raw operation: its public wrapper pads per-index seeds on the wrong axis (2.21).
-        index = tf.raw_ops.RandomIndexShuffle(
-            index=place,
-            seed=tf.cast(seeds, tf.uint32),
-            max_index=tf.constant(size - 1, tf.int64),
-        )
-        return _unit(tf.gather(x, index)), tf.gather(y, index)
-
-    elements = tf.data.Dataset.counter(start=first_step * local)
-    options = tf.data.Options()
-    options.deterministic = True
-    return elements.map(gather).with_options(options).prefetch(tf.data.AUTOTUNE)
+def _step_result(summed: Any, times: Any, seconds: float) -> StepResult:
+    return StepResult(
+        loss=float(summed[LOSS]),
+        stop=bool(summed[STOP]),
+        save=bool(summed[SAVE]),
+        seconds=seconds,
+        input_s=max(0.0, float(times[0])),
+        communication_s=max(0.0, float(times[1])),
+        shares=tuple(round(float(share)) for share in summed[SHARES:]),
+        marks=(float(summed[EVEN]), float(summed[ODD])),
+    )
 
 
-def _unit(x: tf.Tensor) -> tf.Tensor:
-    return tf.cast(x, tf.float32) / 255.0 if x.dtype == tf.uint8 else x
-
-
-def _forward_backward_graph(model: keras.Model, x: tf.Tensor, y: tf.Tensor) -> tf.Graph:
+def _forward_backward_graph(model: keras.Model, x: Any, y: Any) -> tf.Graph:
     @tf.function
-    def once(x: tf.Tensor, y: tf.Tensor) -> Any:
+    def once(x: Any, y: Any) -> Any:
         with tf.GradientTape() as tape:
             loss = model.compute_loss(x, y, model(x, training=True), training=True)
         return tape.gradient(loss, model.trainable_variables)

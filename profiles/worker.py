@@ -11,10 +11,11 @@ import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..catalog.files import InputError, write_whole
 
-PACKAGE = Path(__file__).parent.parent
+PACKAGE = Path(__file__).resolve().parent.parent
 EXIT_REFUSED = 2
 EXIT_OUT_OF_MEMORY = 5
 
@@ -51,15 +52,29 @@ class StopWish:
 
 
 def rank() -> int:
-    """This worker's place among its peers, from TF_CONFIG."""
-    config = json.loads(os.environ.get("TF_CONFIG") or "{}")
-    return int(config.get("task", {}).get("index", 0))
+    """This process's place among all of its run, from TF_CONFIG: type after type, in its order."""
+    config = _tf_config()
+    task = config.get("task", {})
+    before = 0
+    for kind, hosts in config.get("cluster", {}).items():
+        if kind == task.get("type"):
+            break
+        before += len(hosts)
+    return before + int(task.get("index", 0))
 
 
 def peers() -> int:
     """How many workers train together, from TF_CONFIG."""
-    config = json.loads(os.environ.get("TF_CONFIG") or "{}")
-    return max(1, len(config.get("cluster", {}).get("worker", ())))
+    return max(1, len(_tf_config().get("cluster", {}).get("worker", ())))
+
+
+def task_type() -> str:
+    """What this process is to its run: worker, chief (a coordinator) or ps (a parameter server)."""
+    return str(_tf_config().get("task", {}).get("type", "worker"))
+
+
+def _tf_config() -> dict[str, Any]:
+    return dict(json.loads(os.environ.get("TF_CONFIG") or "{}"))
 
 
 def end_if_stuck(seconds: float) -> None:
@@ -76,6 +91,11 @@ def guarded(work: Callable[[], None], result: Path, folder: Path | None) -> int:
         work()
     except InputError as error:
         return _refuse(result, str(error))
+    except SyntaxError as error:
+        # It names a line of a file that never ran, so no traceback does.
+        if folder is None or error.filename is None or not is_own(error.filename, folder):
+            raise
+        return _refuse(result, f"{Path(error.filename).name} line {error.lineno}: {error.msg}")
     except MemoryError:
         return EXIT_OUT_OF_MEMORY
     except Exception as error:
@@ -121,7 +141,7 @@ def own_line(error: BaseException, folder: Path | None) -> str | None:
 
 def is_own(file: str, folder: Path) -> bool:
     """Whether a source file is the user's: in their folder, and in no library below it."""
-    path = Path(file)
+    path, folder = Path(file).resolve(), folder.resolve()
     ours = any(path.is_relative_to(PACKAGE / part) for part in ("catalog", "profiles", "execution"))
     return path.is_relative_to(folder) and "site-packages" not in path.parts and not ours
 

@@ -174,7 +174,8 @@ class Workload(Document):
 
     epochs is what the job needs at reference_batch samples per step over all workers; a larger
     global batch B needs (1 + B / critical_batch) / (1 + reference_batch / critical_batch) times
-    the samples (DESIGN 3.2) and is refused above max_global_batch.
+    the samples (DESIGN 3.2) and is refused above max_global_batch. learning_rate: how it follows
+    the global batch: not at all, as B / reference_batch, or as the square root of that.
     """
 
     schema_id: Literal["isocost/workload/v1"] = Field(alias="schema")
@@ -187,6 +188,7 @@ class Workload(Document):
     max_global_batch: int = Field(default=1024, gt=0, le=10**9)
     precisions: tuple[Literal["float32", "mixed_bfloat16", "mixed_float16"], ...] = ("float32",)
     critical_batch: Positive | None = None
+    learning_rate: Literal["none", "linear", "sqrt"] = "none"
     data: DataSource = DataSource()
     constraints: Constraints = Constraints()
     extra_costs: ExtraCosts = ExtraCosts()

@@ -88,6 +88,8 @@ def run_sentence(run: Run) -> str:
         "finished": "finished",
         "stopped": "was stopped after",
         "interrupted": "was interrupted after",
+        "deadline": "was ended by its deadline after",
+        "budget": "was ended by its budget after",
     }
     sentence = f"The run of {run.job} {verb[run.status]} {taken}"
     if run.measured.time_s is not None:

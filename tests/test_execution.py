@@ -12,7 +12,8 @@ import pytest
 
 from isocost.catalog.files import InputError
 from isocost.execution import checkpoints
-from isocost.execution.run import execute, open_folder, set_up
+from isocost.execution.run import execute, open_folder
+from isocost.execution.setup import set_up
 from isocost.execution.telemetry import StepLine, StepLog, last_step, read_steps
 from isocost.optimizer.plan import Plan
 from isocost.profiles.records import Profile

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...profiles.gang import Gang, free_ports
+from ...profiles.gang import Gang, Nursery, free_ports
 from .base import Launch, rank_environment
 
 LOOPBACK = "127.0.0.1"
@@ -15,13 +15,18 @@ class Local:
     """The default engine: it needs no service.
 
     prefixes: words before each rank's command, such as ``ip netns exec h1``. hosts: the address of
-    each rank; all on loopback where none are given.
+    each rank; all on loopback where none are given. nurseries: one for each rank, to fork it there.
     """
 
     name, here = "local", True
 
-    def __init__(self, prefixes: Sequence[Sequence[str]] = (), hosts: Sequence[str] = ()) -> None:
-        self._prefixes, self._hosts = prefixes, hosts
+    def __init__(
+        self,
+        prefixes: Sequence[Sequence[str]] = (),
+        hosts: Sequence[str] = (),
+        nurseries: Sequence[Nursery] = (),
+    ) -> None:
+        self._prefixes, self._hosts, self._nurseries = prefixes, hosts, nurseries
 
     def available(self) -> str | None:
         return None
@@ -38,7 +43,11 @@ class Local:
         environments = self._environments(launch, free_ports(launch.ranks))
         logs = [launch.log(rank) for rank in range(launch.ranks)]
         gang = Gang(
-            [launch.command] * launch.ranks, environments, logs, launch=self._prefixes or None
+            [launch.command] * launch.ranks,
+            environments,
+            logs,
+            nurseries=self._nurseries[: launch.ranks],
+            launch=self._prefixes or None,
         )
         return LocalPlacement(gang, tuple(self._hosts or [LOOPBACK] * launch.ranks), logs)
 

@@ -1,0 +1,151 @@
+"""Whether the same training comes out whatever strategy and number of workers share it.
+
+    python benchmarks/strategies.py [--workload examples/cifar10.yaml] [--steps 50] [-o strategies.json]
+
+Trains the example at one global batch with one worker, then with 2 and 4 devices under MirroredStrategy
+and 1, 2 and 4 processes under MultiWorkerMirroredStrategy, and compares the loss of every step: the first 8 within
+1e-5 of one worker's, the first 50 within 2 % (rounding differs between sums of parts, and grows). Then
+ParameterServerStrategy, whose workers update on their own, by its test loss and its mean training loss
+over the last tenth of --long steps: within 2 % of one worker's.
+
+Processes are forked by one that has imported TensorFlow.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from isocost.execution.engines import Local
+from isocost.execution.record import Run
+from isocost.execution.run import execute
+from isocost.execution.setup import set_up
+from isocost.execution.telemetry import read_steps
+from isocost.optimizer.plan import Plan
+from isocost.profiles.gang import Nursery
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "cifar10.yaml"
+EARLY_STEPS, EARLY, LATER = 8, 1e-5, 0.02
+WAYS = [("mirrored", 1), ("mirrored", 2), ("mirrored", 4),
+        ("multi_worker_mirrored", 2), ("multi_worker_mirrored", 4)]  # fmt: skip
+
+
+def losses(run: Run) -> list[float]:
+    return [line.loss for line in read_steps(Path(run.folder) / "steps.jsonl")]
+
+
+def off(mine: list[float], theirs: list[float]) -> float:
+    """The largest relative difference."""
+    return max(abs(a / b - 1) for a, b in zip(mine, theirs, strict=True))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workload", type=Path, default=EXAMPLE)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--long", type=int, default=600, help="steps with parameter servers")
+    parser.add_argument("-o", "--output", type=Path)
+    given = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "isocost",
+                "optimize",
+                given.workload.resolve(),
+                "-o",
+                "plan.json",
+            ],
+            cwd=folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        plan = Plan.read(folder / "plan.json")
+        with Nursery(folder / "nursery.log") as nursery:
+
+            def trained(strategy: str, workers: int, steps: int) -> Run:
+                setup = set_up(plan, strategy=strategy, workers=workers)  # type: ignore[arg-type]
+                print(
+                    f"{strategy}, {workers} worker(s), {steps} steps", file=sys.stderr, flush=True
+                )
+                return execute(
+                    setup,
+                    folder / f"{strategy}-{workers}-{steps}",
+                    plan_path="",
+                    engine=Local(nurseries=[nursery] * len(setup.tasks)),
+                    max_steps=steps,
+                    unlimited=True,
+                )
+
+            one = losses(trained("multi_worker_mirrored", 1, given.steps))
+            for strategy, workers in WAYS:
+                run = trained(strategy, workers, given.steps)
+                found = losses(run)
+                early = off(found[:EARLY_STEPS], one[:EARLY_STEPS])
+                later = off(found, one)
+                rows.append(
+                    {
+                        "strategy": strategy,
+                        "workers": workers,
+                        "early": early,
+                        "later": later,
+                        "samples": run.samples_seen and run.samples_seen.per_worker,
+                        "passed": early <= EARLY and later <= LATER,
+                    }
+                )
+            alone = trained("multi_worker_mirrored", 1, given.long)
+            tenth = given.long // 10
+            for workers in (1, 2):
+                run = trained("parameter_server", workers, given.long)
+                assert run.test is not None
+                assert alone.test is not None
+                ends = [fmean(losses(each)[-tenth:]) for each in (run, alone)]
+                by_test, by_training = run.test.loss / alone.test.loss - 1, ends[0] / ends[1] - 1
+                rows.append(
+                    {
+                        "strategy": "parameter_server",
+                        "workers": workers,
+                        "test": by_test,
+                        "training": by_training,
+                        "losses": {"test": run.test.loss, "one_worker_test": alone.test.loss},
+                        "passed": by_test <= LATER and by_training <= LATER,
+                    }
+                )
+    table = Table(
+        "strategy", "workers", "first 8 steps", "all steps", "test loss", "training loss", ""
+    )
+    for row in rows:
+        figures = [
+            f"{row[key]:{form}}" if key in row else "-"
+            for key, form in (
+                ("early", ".1e"),
+                ("later", ".1e"),
+                ("test", "+.2%"),
+                ("training", "+.2%"),
+            )
+        ]
+        passed = "passed" if row["passed"] else "FAILED"
+        table.add_row(row["strategy"], str(row["workers"]), *figures, passed)
+    Console(width=100).print(table)
+    print(
+        "Relative to one worker at the same global batch; a lower loss of the last two is no fault."
+    )
+    if given.output is not None:
+        given.output.write_text(json.dumps(rows, indent=2), encoding="utf-8")
+    return 0 if all(row["passed"] for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
