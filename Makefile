@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 OUT ?= isocost-demo
 
-.PHONY: install demo test test-long lint format clean
+.PHONY: install demo test test-long lint format screenshots clean
 
 install: $(VENV)/.installed
 
@@ -18,7 +18,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install
 	rm -rf $(OUT)
 	$(BIN)/isocost profile examples/cifar10.yaml --max-seconds 75 --output $(OUT)
-	$(BIN)/isocost optimize examples/cifar10.yaml --output $(OUT)/plan.json
+	$(BIN)/isocost optimize examples/cifar10.yaml --explain --output $(OUT)/plan.json
 	$(BIN)/isocost simulate $(OUT)/plan.json --output $(OUT)/simulation.json
 	$(BIN)/isocost run $(OUT)/plan.json --output $(OUT)/run.json
 	$(BIN)/isocost run $(OUT)/plan.json --workers 2 --max-steps 500 --output $(OUT)/run-2-workers.json
@@ -40,6 +40,10 @@ lint: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The pictures of the documents, from records made anew; KEEP=DIR takes those of an earlier call.
+screenshots: install
+	$(BIN)/python docs/screenshots.py $(if $(KEEP),--records $(KEEP))
 
 clean:
 	rm -rf $(VENV) $(OUT) .mypy_cache .pytest_cache .ruff_cache

@@ -64,7 +64,9 @@ def optimize(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Plan file (plan.json without --json).")
     ] = None,
-    report: Annotated[Path | None, typer.Option(help="Also write a page about the plan.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write a page about the plan, reasons included.")
+    ] = None,
     local_price: Annotated[
         float | None, typer.Option(help="What an hour of this machine costs, USD.")
     ] = None,
@@ -117,7 +119,7 @@ def optimize(
             fresh=Freshness(*fresh_days),
             objective=objective,
             solver=solver,
-            explained=explain,
+            explained=explain or report is not None,
             shared=_shared(quota, total_budget, total_hourly, max_share),
             version=__version__,
             command=_command(),
@@ -134,7 +136,7 @@ def optimize(
     if as_json:
         print_json(plan)
     else:
-        show(plan)
+        show(plan, reasons=explain)
         for written in (output, report):
             if written is not None:
                 _say(f"Written to {written}")
@@ -218,8 +220,8 @@ def _say(text: str) -> None:
     out.print(text, soft_wrap=True, markup=False)
 
 
-def show(plan: "Plan") -> None:
-    """The plan in words and one table a job."""
+def show(plan: "Plan", *, reasons: bool = True) -> None:
+    """The plan in words and one table a job; reasons: with why, where the plan knows it."""
     from .explained import show_explanation
     from .output import figures, out
 
@@ -248,7 +250,7 @@ def show(plan: "Plan") -> None:
         for one in rows:
             table.add_row(*_row(one, unit_s))
         out.print(table)
-        if job.explanation is not None:
+        if reasons and job.explanation is not None:
             show_explanation(job.explanation, chosen)
     if plan.pipeline is not None:
         _show_pipeline(plan.pipeline)

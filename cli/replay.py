@@ -12,7 +12,7 @@ from .traces import POLICIES, Adaptive, Given, TraceOptions
 
 if TYPE_CHECKING:
     from ..simulator.logs import JobsCsv, PartFile
-    from ..simulator.metrics import Figures
+    from ..simulator.metrics import Comparison, Figures
     from ..simulator.replay import Done, Listen, Policy, Replay
     from ..simulator.rounds import SharePolicy
 
@@ -55,6 +55,7 @@ def replay(
         Path | None,
         typer.Option(help="Event log: .json for Perfetto (Chrome trace format), else CSV."),
     ] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write a page about it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Replay a job trace on a cluster under a scheduling policy.
@@ -69,6 +70,7 @@ def replay(
     """
     from ..simulator.logs import event_log
     from ..simulator.metrics import figures
+    from ..simulator.usage import UsageMeter, both
     from .output import ended_like_ctrl_c, err, print_json
     from .replay_tables import show
 
@@ -78,7 +80,8 @@ def replay(
             (chosen,), given = options.read([policy])
             scenarios = _scenarios(what_if or (), given, policy)
             seeds = _seeds(given, options.seed, replications, compares=bool(scenarios))
-            tell: Listen | None = None
+            meter = UsageMeter(given.cluster)
+            tell: Listen = meter
             done: Done | None = None
             finished = _finished_jobs(jobs, options.trace, _name(chosen), given)
             if finished is not None:
@@ -87,21 +90,30 @@ def replay(
             if events is not None:
                 happened = event_log(events, given.cluster)
                 parts.append(stack.enter_context(happened))
-                tell = happened
+                tell = both(meter, happened)
             found = [given.replay(chosen, listen=tell, done=done)]
             found += [_of_seed(given, seed).replay(chosen) for seed in seeds[1:]]
-            shown = figures(found[0], trace=str(options.trace))
+            shown = figures(found[0], trace=str(options.trace), usage=meter.usage())
             shown = _compared(shown, chosen, found, scenarios, seeds)
     except KeyboardInterrupt:
         for part in parts:
             err.print(f"The finished part is in {part.part}", soft_wrap=True, markup=False)
         raise SystemExit(130) from None
-    if output is not None:
-        shown.write(output)
+    _written(shown, output, report)
     if as_json:
         print_json(shown)
     else:
         show(shown)
+
+
+def _written(shown: "Figures | Comparison", output: Path | None, report: Path | None) -> None:
+    if output is not None:
+        shown.write(output)
+    if report is not None:
+        from ..catalog.files import write_whole
+        from ..reports import render
+
+        write_whole(report, render([shown]))
 
 
 def _scenarios(
@@ -166,6 +178,7 @@ def compare(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File for the comparison (JSON).")
     ] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write a page about it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Set policies side by side on one trace, with differences paired job by job.
@@ -174,6 +187,7 @@ def compare(
     """
     from ..catalog.files import InputError
     from ..simulator.metrics import compared
+    from ..simulator.usage import UsageMeter
     from .output import ended_like_ctrl_c, print_json
     from .replay_tables import show_comparison
 
@@ -185,12 +199,14 @@ def compare(
                     f"--policies is '{policies}'; expected two different ones or more, with commas "
                     "between"
                 )
-            found = [given.replay(one) for one in chosen]
+            meters = [UsageMeter(given.cluster) for _ in chosen]
+            found = [
+                given.replay(one, listen=meter) for one, meter in zip(chosen, meters, strict=True)
+            ]
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    shown = compared(found, trace=str(options.trace))
-    if output is not None:
-        shown.write(output)
+    shown = compared(found, trace=str(options.trace), usages=[meter.usage() for meter in meters])
+    _written(shown, output, report)
     if as_json:
         print_json(shown)
     else:

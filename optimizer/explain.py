@@ -6,21 +6,27 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from .considered import considered
 from .constraints import Constraint, Limit, constraint_words
 from .describe import planned_candidates
 from .measuring import worth_measuring
 from .plan import ConstraintPrice, Explanation, Polygon
 from .pricing import Priced, judged
+from .scaling import scaling
+from .sensitivity import sensitivity
 from .weightmap import weight_map
 
 ALTERNATIVES = 5
 SAME_L = 1e-12
 
 
-def explain(one: Priced, efficient: NDArray[np.intp], chosen: int) -> Explanation:
+def explain(
+    one: Priced, efficient: NDArray[np.intp], chosen: int, others: Sequence[int] = ()
+) -> Explanation:
     """The explanation of one job's chosen candidate.
 
-    efficient: the allowed candidates that no allowed one dominates.
+    efficient: the allowed candidates that no allowed one dominates. others: on further instance types,
+    whose scaling is of interest as well.
     """
     prices = [_price_of(one, [constraint], chosen) for constraint in one.constraints]
     together = None
@@ -31,6 +37,7 @@ def explain(one: Priced, efficient: NDArray[np.intp], chosen: int) -> Explanatio
     ]
     cells = weight_map(points)
     winners = planned_candidates(one, [int(efficient[cell.winner]) for cell in cells])
+    looked_at, size = considered(one)
     return Explanation(
         constraints=tuple(prices),
         together=together if together and together.binds else None,
@@ -41,6 +48,10 @@ def explain(one: Priced, efficient: NDArray[np.intp], chosen: int) -> Explanatio
         ),
         measuring=tuple(worth_measuring(one, chosen)),
         notes=tuple(_notes(one)),
+        sensitivity=tuple(sensitivity(one, chosen)),
+        scaling=tuple(scaling(one, [chosen, *others])),
+        considered=tuple(looked_at),
+        considered_size=size,
     )
 
 

@@ -50,7 +50,7 @@ class _Shifted:
 
 def worth_measuring(one: Priced, chosen: int) -> list[Measuring]:
     """The kinds of hardware whose profile is expected to save most, the best first."""
-    group_of_offer = _groups(one)
+    group_of_offer = groups_that_err_together(one)
     group = group_of_offer[one.candidates.offer]
     z = special.ndtri((np.arange(QUANTILES) + 0.5) / QUANTILES)
     rows = np.flatnonzero(one.permitted)
@@ -68,7 +68,7 @@ def worth_measuring(one: Priced, chosen: int) -> list[Measuring]:
     return sorted(worth, key=lambda measuring: -measuring.loss)[:MOST]
 
 
-def _groups(one: Priced) -> NDArray[np.int16]:
+def groups_that_err_together(one: Priced) -> NDArray[np.int16]:
     """Offers whose step times err together, as small whole numbers."""
     offers = one.catalog.offers
     names = offers["accelerator"].to_numpy().astype(np.str_)
@@ -77,7 +77,7 @@ def _groups(one: Priced) -> NDArray[np.int16]:
     return np.unique(names, return_inverse=True)[1].astype(np.int16)
 
 
-def _parts(one: Priced, rows: Rows) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+def parts_of(one: Priced, rows: Rows) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     """Fixed and growing seconds, fixed and growing USD, log-spread of the growing parts."""
     parts = one.flexibility.world.parts
     return (
@@ -91,14 +91,14 @@ def _parts(one: Priced, rows: Rows) -> tuple[Floats, Floats, Floats, Floats, Flo
 
 def _at_best(one: Priced, rows: Rows, z: float) -> Floats:
     """A loss that no row goes below at errors down to z."""
-    fixed_s, work_s, fixed_usd, work_usd, sigma = _parts(one, rows)
+    fixed_s, work_s, fixed_usd, work_usd, sigma = parts_of(one, rows)
     factor = np.exp(sigma * z - sigma**2 / 2)
     # A p90 may lie below the mean where the tail is heavy; a third of it is below any.
     time_s = (fixed_s + factor * work_s) / 3
-    return _loss(one, rows, time_s, fixed_usd + factor * work_usd)
+    return loss_at(one, rows, time_s, fixed_usd + factor * work_usd)
 
 
-def _loss(one: Priced, rows: Rows, time_s: Floats, cost_usd: Floats) -> Floats:
+def loss_at(one: Priced, rows: Rows, time_s: Floats, cost_usd: Floats) -> Floats:
     """L of rows at other times and costs, on the scale of the plan; times and costs rows x any."""
     losses, found = one.losses, one.candidates
     shape = (len(rows), *(1 for _ in time_s.shape[1:]))
@@ -116,7 +116,7 @@ def _loss(one: Priced, rows: Rows, time_s: Floats, cost_usd: Floats) -> Floats:
 
 
 def _shifted(one: Priced, rows: Rows, z: Floats) -> _Shifted:
-    fixed_s, work_s, fixed_usd, work_usd, sigma = (part[:, None] for part in _parts(one, rows))
+    fixed_s, work_s, fixed_usd, work_usd, sigma = (part[:, None] for part in parts_of(one, rows))
     settings, setting = one.candidates.settings, one.candidates.setting[rows]
     factor = np.exp(sigma * z - sigma**2 / 2)
     mean_s, cost = fixed_s + factor * work_s, fixed_usd + factor * work_usd
@@ -132,7 +132,7 @@ def _shifted(one: Priced, rows: Rows, z: Floats) -> _Shifted:
             use = cost if limit.key == "budget_usd" else limit.use[rows][:, None]
         allowed &= use <= limit.limit
     p90 = lognormal_quantile(mean_s, variance, 0.9)
-    return _Shifted(mean_s, cost, _loss(one, rows, p90, cost), allowed)
+    return _Shifted(mean_s, cost, loss_at(one, rows, p90, cost), allowed)
 
 
 def _best_outside(one: Priced, group: NDArray[np.int16], members: Rows) -> int | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..catalog import Catalog, Freshness, Offer, stale_words
 from ..profiles.workload import Weights
+from .considered import kinds
 from .constraints import Relaxation, relaxations
 from .describe import planned_candidates
 from .explain import explain
@@ -302,7 +303,7 @@ def _planned_job(one: Priced, stated: NDArray[np.intp], chosen: int, explained: 
         frontier=tuple(each[row] for row in shown),
         frontier_size=len(stated),
         runners_up=tuple(each[row] for row in others),
-        explanation=explain(one, stated, chosen) if explained else None,
+        explanation=explain(one, stated, chosen, others) if explained else None,
     )
 
 
@@ -313,15 +314,13 @@ def _best(one: Priced, among: NDArray[np.bool_]) -> int | None:
 
 def runners_up(one: Priced, chosen: int, most: int = RUNNERS_UP) -> list[int]:
     """The next best candidates, each on another instance type or purchase than those before."""
-    found, table = one.candidates, one.catalog.offers
-    types = table.select(pl.struct("provider", "instance_type").rank("dense")).to_series()
-    kinds = types.to_numpy().astype(np.int64)[found.offer] * 64 + found.purchase
-    rows = np.flatnonzero(one.allowed & (kinds != kinds[chosen]))
+    kind = kinds(one)
+    rows = np.flatnonzero(one.allowed & (kind != kind[chosen]))
     picked: list[int] = []
     while len(rows) and len(picked) < most:
         best = int(rows[np.argmin(one.losses.total[rows])])
         picked.append(best)
-        rows = rows[kinds[rows] != kinds[best]]
+        rows = rows[kind[rows] != kind[best]]
     return picked
 
 

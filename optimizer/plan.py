@@ -193,10 +193,78 @@ class Measuring(Record):
     hours_to_measure: float
 
 
-class Explanation(Record):
-    """Why this plan: prices of constraints, alternatives, who wins at which weights, what to measure.
+class Swing(Record):
+    """The choice where one figure is factor times what was taken for it.
 
-    together: all constraints at once, None where no two bind.
+    stays_*: the chosen candidate's p90 time and mean cost then, and whether it keeps every
+    constraint. instead: what is then better, None where nothing is (or nothing is allowed);
+    time_s, cost_usd: of what is then chosen.
+    """
+
+    factor: float
+    stays_time_s: float
+    stays_cost_usd: float
+    stays_allowed: bool
+    time_s: float
+    cost_usd: float
+    instead: PlannedCandidate | None
+
+
+class Sensitivity(Record):
+    """One figure lower and higher. wins_from, wins_to: the factors between which the chosen plan
+    stays the best; None where no change was found, or none was sought."""
+
+    key: Literal["price", "throughput", "interruptions", "deadline"]
+    low: Swing
+    high: Swing
+    wins_from: float | None
+    wins_to: float | None
+
+
+class ScalingPoint(Record):
+    """Throughput on so many devices (workers, where they share one) at the quickest batch."""
+
+    devices: int
+    nodes: int
+    per_device_batch: int
+    samples_per_s: Throughput
+    basis: Literal["measured", "fitted", "transferred"]
+
+
+class ScalingCurve(Record):
+    """How throughput grows with devices of one offer."""
+
+    offer: PlannedOffer
+    points: tuple[ScalingPoint, ...]
+
+
+class Considered(Record):
+    """One provider's instance type, bought one way, at its best; breaks: what it does not keep."""
+
+    provider: str
+    region: str
+    instance_type: str
+    accelerator: str
+    accelerator_count: int
+    purchase: Purchase
+    nodes: int
+    per_device_batch: int
+    price_usd_h: float
+    time_p50_s: float
+    time_p90_s: float
+    cost_usd: float
+    flexibility: float
+    loss: float
+    basis: Literal["measured", "fitted", "transferred"]
+    breaks: tuple[str, ...]
+
+
+class Explanation(Record):
+    """Why this plan: prices of constraints, alternatives, who wins at which weights, what to measure,
+    how wrong a figure may be, how throughput scales, and what else was looked at.
+
+    together: all constraints at once, None where no two bind. considered: the best of them, of
+    considered_size.
     """
 
     constraints: tuple[ConstraintPrice, ...]
@@ -205,6 +273,10 @@ class Explanation(Record):
     weight_map: tuple[Polygon, ...]
     measuring: tuple[Measuring, ...]
     notes: tuple[str, ...]
+    sensitivity: tuple[Sensitivity, ...] = ()
+    scaling: tuple[ScalingCurve, ...] = ()
+    considered: tuple[Considered, ...] = ()
+    considered_size: int = 0
 
 
 class PlannedJob(Record):

@@ -104,9 +104,7 @@ def price(
     """
     workload, facts = job.workload, model_facts(job)
     _check_location(workload, catalog)
-    model = StepTimeModel.of(
-        facts, job.profile, catalog.accelerators, profiled_here=job.profiled_here
-    )
+    model = step_time_model(job, facts, catalog)
     try:
         found = columns.generate(
             workload, facts, catalog, model, job.profile if job.profiled_here else None
@@ -151,6 +149,13 @@ def judged(one: Priced) -> Priced:
         allowed=allowed,
         flexibility=flexible,
         losses=one.losses.with_flexibility(flexible.total, one.weights),
+    )
+
+
+def step_time_model(job: Job, facts: ModelFacts, catalog: Catalog) -> StepTimeModel:
+    """The model by which the job's steps are predicted."""
+    return StepTimeModel.of(
+        facts, job.profile, catalog.accelerators, profiled_here=job.profiled_here
     )
 
 

@@ -1,9 +1,11 @@
-"""Documents as one self-contained page: what was planned, rehearsed, run and measured.
+"""Documents as one self-contained page: what was planned, rehearsed, replayed, run and measured.
 
-`render(documents)` gives the HTML; `read_any(path)` reads whichever document a file holds.
+`render(documents)` gives the HTML; `read_any(path)` reads whichever document a file holds;
+`export(documents, folder, formats)` writes the figures as image files.
 """
 
+from .export import export
 from .page import render
 from .reading import read_any
 
-__all__ = ["read_any", "render"]
+__all__ = ["export", "read_any", "render"]

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 from typing import Any
@@ -14,6 +13,7 @@ from .words import DAY_S, HOUR_S, MINUTE_S, duration
 # Okabe and Ito's colours, told apart by colour-blind readers too; the page exchanges each light
 # colour for its dark partner where the reader's screen is dark.
 INK, MUTED, RULE, PAPER, BAND = "#1c2126", "#59636e", "#e3e6ea", "#ffffff", "#dbe8f1"
+EDGE = "#87919b"  # of what can be pressed or typed into
 ACCENT, ORANGE, GREEN, VERMILLION, PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"
 DARK = {
     INK: "#e6e9ec",
@@ -21,6 +21,7 @@ DARK = {
     RULE: "#2e353c",
     PAPER: "#15191d",
     BAND: "#21384a",
+    EDGE: "#6d7883",
     ACCENT: "#56b4e9",
     GREEN: "#2cb68d",
     VERMILLION: "#ea7a33",
@@ -35,18 +36,13 @@ MOST_TICKS = 6  # that a phone can show side by side
 Axis = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """A figure with its words: title, how to read it, and what it shows for who cannot see it."""
-
-    title: str
-    caption: str
-    label: str
-    figure: go.Figure
-
-
 def draw(
-    traces: Sequence[Any], *, x: Axis, y: Axis, height_px: int = 380, **layout: Any
+    traces: Sequence[Any],
+    *,
+    x: Axis | None = None,
+    y: Axis | None = None,
+    height_px: int = 380,
+    **layout: Any,
 ) -> go.Figure:
     """The traces in the common layout."""
     return go.Figure(
@@ -75,8 +71,8 @@ def draw(
             },
             "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": MUTED, "activecolor": INK},
             "dragmode": False,
-            "xaxis": x,
-            "yaxis": y,
+            "xaxis": x or {"visible": False},
+            "yaxis": y or {"visible": False},
         }
         | layout,
     )
@@ -95,6 +91,22 @@ def axis(title: str, **more: Any) -> Axis:
         "linecolor": RULE,
         "zeroline": False,
         "automargin": True,
+    } | more
+
+
+def row_label(text: str, place: float, **more: Any) -> dict[str, Any]:
+    """Words above a row of a figure with horizontal bars: they need no margin, so a phone shows them."""
+    return {
+        "x": 0,
+        "xref": "paper",
+        "xanchor": "left",
+        "y": place,
+        "yref": "y",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "align": "left",
+        "text": text,
+        "font": {"size": 12, "color": INK},
     } | more
 
 

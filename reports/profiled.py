@@ -6,7 +6,8 @@ import plotly.graph_objects as go
 
 from ..profiles.records import Measurement, Profile
 from . import words
-from .drawing import SERIES, SYMBOLS, Drawing, axis, draw, plain
+from .content import Drawing, Table, cell
+from .drawing import SERIES, SYMBOLS, axis, draw, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def profile_sentence(profile: Profile) -> str:
     """What was measured, where, and what it took."""
     settings = words.count(len(profile.measurements), "setting")
     return (
-        f"{profile.workload} was measured in {settings} on {profile.host.cpu} "
+        f"{words.name(profile.workload)} was measured in {settings} on {profile.host.cpu} "
         f"({words.count(profile.host.cores, 'core')}, {profile.host.memory_gib:g} GiB) "
         f"in {words.duration(profile.profiling_s)}, for {words.usd(profile.profiling_usd)}."
     )
@@ -142,4 +143,20 @@ def draw_curves(found: tuple[Curve, ...]) -> Drawing:
             f"{', '.join(best_curve.words)} at batch {best.per_device_batch}: {words.rate(best.samples_per_s)}."
         ),
         figure=figure,
+        data=Table(
+            caption="Throughput of each setting with its 95 % confidence interval",
+            heads=("Setting", "Batch a device", "Samples/s", "95 % within", "Step", "Processes"),
+            rows=tuple(
+                (
+                    cell(", ".join(word for word in curve.words if word not in common) or "plain"),
+                    cell(f"{point.per_device_batch:,}", key=point.per_device_batch),
+                    cell(words.rate(point.samples_per_s), key=point.samples_per_s),
+                    cell(f"{words.rate(point.ci95[0])} to {words.rate(point.ci95[1])}"),
+                    cell(words.duration(point.step_s), key=point.step_s),
+                    cell(f"{point.processes}", key=point.processes),
+                )
+                for curve in found
+                for point in curve.points
+            ),
+        ),
     )

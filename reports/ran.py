@@ -1,26 +1,29 @@
 """Runs in sentences and figures: what was predicted, what happened."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import plotly.graph_objects as go
 
 from ..execution.record import Run, StepTimePoint
 from . import words
+from .content import Drawing, Table, cell
 from .drawing import (
     ACCENT,
     BAND,
     INK,
     MUTED,
     VERMILLION,
-    Drawing,
     axis,
     draw,
     needs_log,
     time_axis,
 )
+
+T = TypeVar("T")
 
 Z90 = 1.645  # nine of ten of a normal distribution lie within this many deviations
 
@@ -91,7 +94,7 @@ def run_sentence(run: Run) -> str:
         "deadline": "was ended by its deadline after",
         "budget": "was ended by its budget after",
     }
-    sentence = f"The run of {run.job} {verb[run.status]} {taken}"
+    sentence = f"The run of {words.name(run.job)} {verb[run.status]} {taken}"
     if run.measured.time_s is not None:
         sentence += f" in {words.duration(run.measured.time_s)}"
     if run.measured.cost_usd is not None:
@@ -235,7 +238,7 @@ def draw_comparisons(run: Run) -> Drawing | None:
         ],
     )
     return Drawing(
-        title=f"{run.job}: predicted against measured",
+        title=f"{words.name(run.job)}: predicted against measured",
         caption=(
             "A dot on the middle line was predicted exactly; the bar is what the prediction allowed nine "
             "times in ten"
@@ -251,6 +254,24 @@ def draw_comparisons(run: Run) -> Drawing | None:
         )
         + ".",
         figure=figure,
+        data=Table(
+            caption="Predicted against measured",
+            heads=("Quantity", "Predicted", "90 % within", "Measured", "Measured ÷ predicted"),
+            rows=tuple(
+                (
+                    cell(one.quantity),
+                    cell(one.word(one.predicted)),
+                    cell(
+                        f"{one.word(one.low)} to {one.word(one.high)}"
+                        if one.low is not None and one.high is not None
+                        else ""
+                    ),
+                    cell(one.word(one.measured)),
+                    cell(f"{one.ratio:.3f}", key=one.ratio),
+                )
+                for one in found
+            ),
+        ),
     )
 
 
@@ -298,14 +319,29 @@ def draw_losses(run: Run) -> Drawing | None:
         showlegend=True,
     )
     return Drawing(
-        title=f"{run.job}: loss{test}",
+        title=f"{words.name(run.job)}: loss{test}",
         caption=(
             "Mean loss over the global batch: the first hundred steps one by one, then an even "
             "selection; lower is better."
         ),
         label=f"Training loss from {values[0]:.3g} to {last.loss:.3g} at step {last.step:,}{test}.",
         figure=figure,
+        data=Table(
+            caption="Training loss at some of the steps",
+            heads=("Step", "Loss"),
+            rows=tuple(
+                (cell(f"{point.step:,}", key=point.step), cell(f"{point.loss:.4g}"))
+                for point in _some(run.losses)
+            ),
+        ),
     )
+
+
+def _some(points: Sequence[T], most: int = 40) -> list[T]:
+    """An even selection that ends with the last."""
+    if len(points) <= most:
+        return list(points)
+    return [points[round(k * (len(points) - 1) / (most - 1))] for k in range(most)]
 
 
 def between_restarts(run: Run) -> list[list[StepTimePoint]]:
@@ -385,16 +421,22 @@ def draw_step_times(run: Run) -> Drawing | None:
     )
     restarts = words.count(len(run.recoveries), "restart")
     return Drawing(
-        title=f"{run.job}: step time over the run, {restarts}",
+        title=f"{words.name(run.job)}: step time over the run, {restarts}",
         caption="Each point is the mean of a stretch of steps; a level line is a steady machine.",
         label=(
             f"Step time between {words.duration(min(values))} and {words.duration(top)}, {restarts}."
         ),
         figure=figure,
+        data=Table(
+            caption="Step time at some of the steps",
+            heads=("Step", "After", "Step time"),
+            rows=tuple(
+                (
+                    cell(f"{point.step:,}", key=point.step),
+                    cell(words.duration(point.at_s), key=point.at_s),
+                    cell(words.duration(point.step_s), key=point.step_s),
+                )
+                for point in _some(points)
+            ),
+        ),
     )
-
-
-def drawings(run: Run) -> Iterator[Drawing]:
-    for drawing in (draw_comparisons(run), draw_losses(run), draw_step_times(run)):
-        if drawing is not None:
-            yield drawing

@@ -6,18 +6,21 @@ from ..catalog.files import Document, InputError, did_you_mean, read_mapping
 from ..execution.record import Run
 from ..optimizer.plan import Plan
 from ..profiles.records import Profile
+from ..simulator.metrics import Comparison, Figures
 from ..simulator.records import Simulation
 
 KINDS: dict[str, type[Document]] = {
     "isocost/plan/v1": Plan,
     "isocost/simulation/v1": Simulation,
+    "isocost/replay/v1": Figures,
+    "isocost/comparison/v1": Comparison,
     "isocost/run/v1": Run,
     "isocost/profile/v1": Profile,
 }
 
 
 def read_any(path: Path) -> Document:
-    """The plan, simulation, run or profile at path; InputError in a sentence for anything else."""
+    """The plan, simulation, replay, run or profile at path; InputError in a sentence for anything else."""
     mapping = read_mapping(path)
     schema = mapping.get("schema")
     if schema is None:

@@ -1,6 +1,5 @@
 """A rehearsal in sentences and figures: how long and how dear over many futures, and one of them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -10,6 +9,7 @@ import plotly.graph_objects as go
 from ..optimizer.plan import Spread
 from ..simulator.records import Distribution, Simulation, Timeline
 from . import words
+from .content import Drawing, Table, cell
 from .drawing import (
     ACCENT,
     BAND,
@@ -17,7 +17,6 @@ from .drawing import (
     MUTED,
     ORANGE,
     VERMILLION,
-    Drawing,
     axis,
     draw,
     histogram,
@@ -28,6 +27,7 @@ from .drawing import (
 
 Quantity = Literal["finish time", "cost"]
 MOST_NODES = 32  # that the timeline shows
+MOST_STRETCHES = 200  # that its table lists
 
 
 def rehearsal_sentence(simulation: Simulation) -> str:
@@ -230,6 +230,26 @@ def draw_futures(info: Futures) -> Drawing:
             f"nine of ten under {info.word(info.p90)}{_kept(info)}."
         ),
         figure=figure,
+        data=_futures_data(info),
+    )
+
+
+def _futures_data(info: Futures) -> Table:
+    below = 0.0
+    rows = []
+    for (low, high), part in zip(pairwise(info.edges), info.shares, strict=True):
+        below += part
+        rows.append(
+            (
+                cell(f"{info.word(low)} to {info.word(high)}"),
+                cell(words.share(max(part, 0.0))),
+                cell(words.share(min(max(below, 0.0), 1.0))),
+            )
+        )
+    return Table(
+        caption=f"Shares of futures by {info.quantity}",
+        heads=(info.quantity.capitalize(), "Share", "So far in all"),
+        rows=tuple(rows),
     )
 
 
@@ -411,11 +431,28 @@ def draw_gantt(info: Gantt) -> Drawing:
         label=f"Timeline of {words.count(info.nodes, 'node')}: {losses}, {outcome} after "
         f"{words.duration(end_s)}.",
         figure=figure,
+        data=_gantt_data(info),
     )
 
 
-def drawings(simulation: Simulation) -> Iterator[Drawing]:
-    for info in (*finish_futures(simulation), *cost_futures(simulation)):
-        yield draw_futures(info)
-    for timeline in simulation.example:
-        yield draw_gantt(gantt(timeline))
+def _gantt_data(info: Gantt) -> Table:
+    """Each stretch and each loss, in order of time; the first MOST_STRETCHES of them."""
+    happened = [
+        *((one.start_s, one.node, one.state, one.end_s - one.start_s) for one in info.stretches),
+        *((at_s, node, "lost", 0.0) for node, at_s in info.losses),
+    ]
+    happened.sort()
+    return Table(
+        caption="What each node did, and when"
+        + (f"; the first {MOST_STRETCHES}" if len(happened) > MOST_STRETCHES else ""),
+        heads=("After", "Node", "What", "For"),
+        rows=tuple(
+            (
+                cell(words.duration(at_s), key=at_s),
+                cell(str(node + 1), key=node + 1),
+                cell(what),
+                cell(words.duration(length_s) if length_s else "", key=length_s),
+            )
+            for at_s, node, what, length_s in happened[:MOST_STRETCHES]
+        ),
+    )

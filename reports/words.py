@@ -1,6 +1,8 @@
 """Numbers and records in the words a person would use: rounded, and with their unit."""
 
 import math
+import unicodedata
+from collections.abc import Callable
 from typing import Protocol
 
 from ..optimizer.plan import PlannedCandidate, PlannedOffer
@@ -88,6 +90,18 @@ def operations(number: float) -> str:
     return _prefixed(number, "FLOP")
 
 
+def name(given: str) -> str:
+    """A name for a sentence: where it runs from right to left, or steers the direction, set apart.
+
+    >>> name("resnet-50"), name("a\u202eb") == "\u2068a\u202eb\u2069"
+    ('resnet-50', True)
+    """
+    steers = {"R", "AL", "AN", "LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    if any(unicodedata.bidirectional(letter) in steers for letter in given):
+        return f"\u2068{given}\u2069"
+    return given
+
+
 class Spreading(Protocol):
     """A predicted or rehearsed quantity."""
 
@@ -110,14 +124,16 @@ def cost(found: Spreading) -> tuple[str, str]:
 
 
 def place(offer: PlannedOffer) -> str:
-    return "this machine" if offer.provider == "local" else f"{offer.provider} {offer.region}"
+    if offer.provider == "local":
+        return "this machine"
+    return f"{name(offer.provider)} {name(offer.region)}"
 
 
 def hardware(offer: PlannedOffer) -> str:
     """The instance type, with its accelerators where it has any."""
     if offer.accelerator == "CPU":
-        return offer.instance_type
-    return f"{offer.instance_type}, {offer.accelerator_count} × {offer.accelerator}"  # noqa: RUF001
+        return name(offer.instance_type)
+    return f"{name(offer.instance_type)}, {offer.accelerator_count} × {name(offer.accelerator)}"  # noqa: RUF001
 
 
 def terms(candidate: PlannedCandidate) -> str:
@@ -145,6 +161,29 @@ def knobs(setting: Knobs) -> str:
             ),
         ]
     )
+
+
+def percent_change(factor: float) -> str:
+    """A factor as the change that it is.
+
+    >>> [percent_change(f) for f in (0.75, 1.0, 1.37, 8.0)]
+    ['-25 %', '0 %', '+37 %', '+700 %']
+    """
+    percent = round(100 * (factor - 1))
+    return f"{percent:+,d} %" if percent else "0 %"
+
+
+def signed(value: float, say: Callable[[float], str]) -> str:
+    """A difference with its sign: '+$1.20', '-3 min'; what rounds to nothing has none."""
+    text = say(abs(value))
+    return text if value == 0 else f"{'-' if value < 0 else '+'}{text}"
+
+
+def plan(candidate: PlannedCandidate) -> str:
+    """A candidate in a line: '2 × p3.2xlarge, 1 × V100 (aws us-east-1), spot, batch 64'."""  # noqa: RUF002
+    many = f"{candidate.nodes} × " if candidate.nodes > 1 else ""  # noqa: RUF001
+    bought = candidate.purchase.value.replace("_", " ")
+    return f"{many}{hardware(candidate.offer)} ({place(candidate.offer)}), {bought}, {batch(candidate)}"
 
 
 def _significant(value: float, digits: int) -> str:

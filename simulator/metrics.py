@@ -13,6 +13,7 @@ from ..catalog.files import Document, InputError, Record
 from .estimates import mean_interval
 from .records import Interval
 from .replay import Finished, Replay
+from .usage import Usage
 
 Floats = NDArray[np.float64]
 
@@ -63,6 +64,8 @@ class Figures(Document):
     Where machines come and go: reserved_cost_usd and utilization are of those that stood; machines_lost;
     losses: times a job lost one; lost_gpu_hours: work done again. unfinished: jobs given up, which
     count in costs and GPU-hours only. The figures are those of one seed; estimates: over several.
+
+    jct_quantiles_s, wait_quantiles_s: at 0, 1, ..., 100 %. usage: where somebody listened.
     """
 
     schema_id: Literal["isocost/replay/v1"] = Field(alias="schema", default="isocost/replay/v1")
@@ -93,9 +96,18 @@ class Figures(Document):
     seed: int = 0
     estimates: tuple[Estimate, ...] = ()
     what_if: tuple[TraceScenario, ...] = ()
+    jct_quantiles_s: tuple[float, ...] = ()
+    wait_quantiles_s: tuple[float, ...] = ()
+    usage: Usage | None = None
 
 
-def figures(done: Replay, *, trace: str = "", created: datetime | None = None) -> Figures:
+def figures(
+    done: Replay,
+    *,
+    trace: str = "",
+    created: datetime | None = None,
+    usage: Usage | None = None,
+) -> Figures:
     """The figures of a replay. Raises InputError where no job has finished."""
     jobs, cluster, every = done.jobs, done.cluster, (*done.jobs, *done.unfinished)
     if not jobs:
@@ -138,7 +150,14 @@ def figures(done: Replay, *, trace: str = "", created: datetime | None = None) -
         machines_lost=0 if bill is None else bill.lost,
         losses=sum(one.losses for one in every),
         lost_gpu_hours=sum(one.lost_s * one.task.job.num_gpus for one in every) / 3600,
+        jct_quantiles_s=_quantiles(jct),
+        wait_quantiles_s=_quantiles(wait),
+        usage=usage,
     )
+
+
+def _quantiles(sample: Floats) -> tuple[float, ...]:
+    return tuple(np.percentile(sample, np.arange(101)).tolist())
 
 
 OVER_SEEDS = (
@@ -252,11 +271,16 @@ class Comparison(Document):
     differences: tuple[Difference, ...]
 
 
-def compared(replays: Sequence[Replay], *, trace: str = "") -> Comparison:
-    """Replays of one trace; the first is the one to compare with."""
+def compared(
+    replays: Sequence[Replay], *, trace: str = "", usages: Sequence[Usage | None] = ()
+) -> Comparison:
+    """Replays of one trace; the first is the one to compare with. usages: of each, if at all."""
     return Comparison(
         trace=trace,
-        policies=tuple(figures(done, trace=trace) for done in replays),
+        policies=tuple(
+            figures(done, trace=trace, usage=usage)
+            for done, usage in zip(replays, usages or [None] * len(replays), strict=True)
+        ),
         differences=tuple(
             _difference(done.policy, _paired_jct(replays[0], done)) for done in replays[1:]
         ),

@@ -23,6 +23,16 @@ from isocost.profiles.records import (
 )
 from isocost.profiles.workload import Workload, read_workload
 
+from .documents import (  # noqa: F401  # fixtures
+    comparison,
+    documents,
+    explained,
+    job,
+    plan,
+    run,
+    simulation,
+)
+
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "cifar10.yaml"
 
