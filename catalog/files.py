@@ -67,6 +67,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     "; did you mean 'T4'?"
     """
     names = sorted(set(known))
+    if not any(names):
+        return "; there are none"
     near = get_close_matches(word, names, n=1, cutoff=0.5) or [
         name for name in names if name.lower() == word.lower()
     ]
@@ -197,8 +199,8 @@ def sentence(error: ValidationError, model: type[BaseModel]) -> str:
         return f"the key '{where}' is missing"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     given = repr(first["input"])
-    if first["type"] == "value_error" and given in message:
-        return f"{where}: {message}"
+    if first["type"] == "value_error" and (given in message or isinstance(first["input"], dict)):
+        return f"{where}: {message}" if first["loc"] else message
     return f"{where} is {given[:80]}: {message[0].lower()}{message[1:]}"
 
 

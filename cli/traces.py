@@ -160,6 +160,7 @@ class Given:
 
     @classmethod
     def read(cls, options: TraceOptions) -> "Given":
+        from ..catalog.files import InputError
         from ..simulator.cluster import read_cluster, read_spot_market
         from ..simulator.fleet import Outside
         from ..simulator.rounds import RECOMPUTE_S, ROUND_S, Rules
@@ -167,6 +168,8 @@ class Given:
         from ..simulator.trace import cut_off, measured, read_trace
         from .output import err
 
+        if options.table is not None and options.throughputs is None:
+            raise InputError("--table is about --throughputs; give its file too, or leave it out")
         there, origin = read_cluster(options.cluster), str(options.trace)
         speeds: Speeds = (
             Durations(there.crossing_slowdown)

@@ -407,7 +407,7 @@ class RoundsEngine:
         every = self._given_all_s
         if not every.all():
             every = np.where(every > 0, every, 1.0)
-        priority = self._shares / (self._given_s / every)
+        falling = self._keys[0] / (self._given_s / every)  # minus the priority
         taken = [False] * len(self._tasks)
         gpus, can, fills = self._gpus, self._can, self._policy.fills
         shared = len(self._tasks) if self._cluster.newcomers_run else self._shared
@@ -416,8 +416,8 @@ class RoundsEngine:
         order = list(self._kinds)
         if self._policy.shuffles:
             self._order.shuffle(order)
-        ranked = np.lexsort((*self._keys, -priority), axis=0).T.tolist()
-        first = [] if fills else (priority > 0).sum(axis=0).tolist()
+        ranked = np.lexsort((*self._keys, falling), axis=0).T.tolist()
+        first = [] if fills else (falling < 0).sum(axis=0).tolist()
         for kind in order:
             room = self._room(kind)
             for index in ranked[kind] if fills else ranked[kind][: first[kind]]:
