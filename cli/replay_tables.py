@@ -50,13 +50,13 @@ def _say(name: str) -> Callable[[float], str]:
 
 
 WORDS = {
-    "avg_jct_s": "average completion",
-    "p99_jct_s": "99 of 100 within",
+    "avg_jct_s": "average JCT",
+    "p99_jct_s": "p99 JCT",
     "makespan_s": "makespan",
     "total_cost_usd": "cost used",
-    "reserved_cost_usd": "cost of machines",
-    "unfinished": "not finished",
-    "losses": "jobs thrown back",
+    "reserved_cost_usd": "cost stood",
+    "unfinished": "unfinished",
+    "losses": "thrown back",
 }
 
 
@@ -92,7 +92,7 @@ def _show_scenario(found: "Figures", change: str) -> None:
 
 
 def _signed(value: float, say: Callable[[float], str] = duration) -> str:
-    return ("-" if value < 0 else "") + say(abs(value))
+    return ("-" if value < 0 else "+" if value > 0 else "") + say(abs(value))
 
 
 def show_comparison(found: "Comparison") -> None:
