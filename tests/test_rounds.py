@@ -98,6 +98,13 @@ def test_work_and_money_are_conserved_in_rounds(jobs: list[Job], policy: str) ->
     )
 
 
+def test_most_throughput_is_counted_in_steps_where_the_trace_has_them() -> None:
+    there, speeds = read_cluster("gpu=1"), Durations()
+    jobs = [Job(name, 0.0, 1, 3600.0, total_steps=steps) for name, steps in (("a", 9), ("b", 900))]
+    done = replay_under(policy_named("max-throughput"), tasks(jobs, there, speeds), there, speeds)
+    assert [one.task.job.job_id for one in done.jobs] == ["b", "a"]
+
+
 @needs_data
 @pytest.mark.parametrize("policy", ["isolated", "fifo_perf"])
 @pytest.mark.parametrize("table", ["simulation", "physical_cluster"])

@@ -50,19 +50,29 @@ def _max_min(jobs: Jobs, rates: Floats, solve: Solve) -> Floats:
     return solve(program).shares
 
 
+def steps_per_s(jobs: Jobs) -> Floats:
+    """T in training steps, where all jobs' are known: a sum over jobs needs one unit, and seconds of the trace's
+    own durations are worth the same for every job.
+    """
+    steps = [task.job.total_steps for task in jobs.tasks]
+    if None in steps:
+        return jobs.rates
+    return jobs.rates * (np.array(steps) / [task.work for task in jobs.tasks])[:, None]
+
+
 def max_sum(jobs: Jobs, solve: Solve) -> Floats:
-    """Maximise the sum of T X."""
-    return solve(_sum(jobs, jobs.rates)).shares
+    """Maximise the sum of T X, in steps per second."""
+    return solve(_sum(jobs, steps_per_s(jobs))).shares
 
 
 def per_dollar(jobs: Jobs, solve: Solve) -> Floats:
-    """Maximise the sum of T X / price: work for money."""
-    return solve(_sum(jobs, jobs.rates / _prices(jobs))).shares
+    """Maximise the sum of T X / price: steps for money."""
+    return solve(_sum(jobs, steps_per_s(jobs) / _prices(jobs))).shares
 
 
 def per_dollar_in_time(jobs: Jobs, solve: Solve) -> Floats:
     """The same, every job with a deadline at left / time left or faster; without it where impossible."""
-    plain = _sum(jobs, jobs.rates / _prices(jobs))
+    plain = _sum(jobs, steps_per_s(jobs) / _prices(jobs))
     hurry = np.isfinite(jobs.deadline_s) & (jobs.deadline_s > 0)
     if not hurry.any():
         return solve(plain).shares
