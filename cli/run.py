@@ -168,6 +168,13 @@ def run(
         typer.Option("-o", "--output", help="Run file; its folder keeps checkpoints beside it."),
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Also write a page about the run.")] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Take what was measured into the profile: the next plan uses it.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> None:
     """Train the plan's candidate for this machine, and compare with the prediction.
@@ -178,9 +185,11 @@ def run(
     Examples: isocost run plan.json --workers 2 -o run.json;
     isocost run plan.json --strategy mirrored --workers 4 --global-batch 128;
     isocost run plan.json --deadline 20m --budget 0.50;
+    isocost run plan.json --calibrate;
     isocost run plan.json --engine slurm --dry-run
     """
     from ..catalog.files import InputError, write_whole
+    from ..execution import calibration
     from ..execution.engines import engine as engine_named
     from ..execution.record import LearningRateRule
     from ..execution.run import execute, launch_of
@@ -193,6 +202,7 @@ def run(
         ended_like_ctrl_c,
         err,
         only_ours_on_stdout,
+        out,
         print_json,
         progress_bar,
         started_at,
@@ -233,6 +243,7 @@ def run(
         return
     if (lacking := where.available()) is not None:
         raise InputError(lacking)
+    known = calibration.check(ready) if calibrate else None
     chosen = ready.job.chosen.offer
     if chosen.provider != "local" and not as_json:
         err.print(
@@ -279,10 +290,19 @@ def run(
         from ..reports import render
 
         write_whole(report, render([planned, done]))
+    taken = None if known is None else calibration.calibrate(known, ready, done)
     if as_json:
         print_json(done)
     else:
         _show(done, output, plan)
+        if taken is not None:
+            before = "nothing" if taken.before_s is None else f"{taken.before_s * 1e3:.2f} ms"
+            out.print(
+                f"Taken into {taken.path}: {taken.after_s * 1e3:.2f} ms a step there now, {before} "
+                "before. Plan again to use it.",
+                soft_wrap=True,
+                markup=False,
+            )
     if done.status == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)
     if done.status in ("deadline", "budget"):
@@ -366,6 +386,9 @@ def _account(done: "Run") -> "Iterator[str]":
             f"A step: {duration(parts.input_s)} waiting for input, {duration(parts.compute_s)} "
             f"computing, {duration(parts.communication_s)} exchanging gradients."
         )
+    if done.differences:
+        each = ", ".join(f"{one.what} {one.seconds:+.1f} s" for one in done.differences)
+        yield f"Beyond the predicted time: {each}."
     if (seen := done.samples_seen) is not None and seen.per_worker:
         each = ", ".join(f"{count:,}" for count in seen.per_worker)
         checked = ""

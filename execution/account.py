@@ -11,9 +11,11 @@ from ..profiles.measure import this_host
 from ..profiles.records import Breakdown
 from ..profiles.steady import BETWEEN_PRIOR, steady
 from . import checkpoints
+from .difference import differences
 from .limits import Allowance, Ledger
 from .record import (
     Checkpoints,
+    Difference,
     LearningRate,
     Limits,
     LossPoint,
@@ -101,6 +103,34 @@ def run_record(
             spent_usd=spent_s / 3600 * usd_per_h,
         ),
         notes=outcome.notes,
+        differences=_differences(setup, outcome, lines, step_s, time_s),
+    )
+
+
+def _differences(
+    setup: Setup,
+    outcome: Outcome,
+    lines: Sequence[StepLine],
+    step_s: float | None,
+    time_s: float | None,
+) -> tuple[Difference, ...]:
+    if step_s is None or time_s is None:
+        return ()
+    result, first = outcome.result, lines[0]
+    each_s = 0.0 if result is None else result.checkpoint_write_s or 0.0
+    restart_s = 0.0 if result is None else result.restart_s
+    return differences(
+        steps=len(lines),
+        predicted_step_s=setup.step_s,
+        measured_step_s=step_s,
+        predicted_parts=setup.breakdown,
+        measured_parts=breakdown(lines),
+        predicted_start_s=setup.start_s,
+        start_s=first.at_s - step_s if first.step == 1 else setup.start_s,
+        lost_s=sum(one.lost_s for one in outcome.recoveries),
+        restarting_s=restart_s * len(outcome.recoveries),
+        saving_s=0.0 if result is None else result.checkpoints * each_s,
+        time_s=time_s,
     )
 
 

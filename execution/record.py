@@ -88,6 +88,13 @@ class Limits(Record):
     spent_usd: float
 
 
+class Difference(Record):
+    """A part of measured minus predicted time, seconds; all parts add up to the whole of it."""
+
+    what: str
+    seconds: float
+
+
 class LossPoint(Record):
     """Mean training loss over the global batch at one step."""
 
@@ -109,8 +116,9 @@ class Run(Document):
     status: finished (all steps), stopped (a step limit), interrupted (asked to end), deadline or
     budget (ended before it passed that); resume goes on. workers: how many share the global batch:
     processes, or devices of one under MirroredStrategy. breakdown: medians over the steps. notes:
-    what else was done to keep the run going, in sentences. repeat_noise: relative spread of the throughput of fresh processes on this machine, from
-    the profile; None without one. losses: the first hundred steps, then an even selection.
+    what else was done to keep the run going, in sentences. differences: why the time is not the
+    predicted one. repeat_noise: relative spread of the throughput of fresh processes on this machine,
+    from the profile; None without one. losses: the first hundred steps, then an even selection.
     """
 
     schema_id: Literal["isocost/run/v1"] = Field(alias="schema", default="isocost/run/v1")
@@ -147,3 +155,4 @@ class Run(Document):
     memory_bytes: float | None = None
     limits: Limits | None = None
     notes: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()

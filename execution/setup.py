@@ -10,7 +10,7 @@ from ..catalog import load
 from ..catalog.files import InputError
 from ..optimizer.plan import Plan, PlannedCandidate, PlannedJob
 from ..profiles.gang import cores
-from ..profiles.records import Knobs, Precision, Profile, Strategy
+from ..profiles.records import Breakdown, Knobs, Precision, Profile, Strategy
 from ..profiles.steady import between_spread
 from ..profiles.throughput import StepTimeModel, interval
 from .record import LearningRateRule, PredictedFigures
@@ -23,7 +23,7 @@ class Setup:
     """A setting of the plan's job for this machine, and what is predicted of it.
 
     workers: how many share a global batch: processes, or under MirroredStrategy devices of one.
-    per_device_batch: of each, at a time. usd_per_h: of the machine.
+    per_device_batch: of each, at a time. usd_per_h: of the machine. breakdown: of a step as profiled.
     """
 
     job: PlannedJob
@@ -39,6 +39,12 @@ class Setup:
     repeat_noise: float | None
     usd_per_h: float
     learning_rate: LearningRateRule = "none"
+    breakdown: Breakdown | None = None
+
+    @property
+    def start_s(self) -> float:
+        """Predicted, from the start of the processes to the first step."""
+        return self.candidate.reliability.provisioning.median_s
 
     @property
     def devices(self) -> int:
@@ -73,8 +79,7 @@ class Setup:
     def predicted(self, steps: int) -> PredictedFigures:
         """Throughput, and time and cost of so many steps from the start of the processes."""
         low, high = interval(self.step_s, self.step_sigma)
-        start_s = self.candidate.reliability.provisioning.median_s
-        time_s = start_s + steps * self.step_s
+        time_s = self.start_s + steps * self.step_s
         return PredictedFigures(
             samples_per_s=self.global_batch / self.step_s,
             samples_per_s_p05=self.global_batch / high,
@@ -163,7 +168,18 @@ def set_up(
         repeat_noise=None if profile is None else _repeat_noise(profile),
         usd_per_h=candidate.offer.price_usd_h * candidate.nodes if usd_per_h is None else usd_per_h,
         learning_rate=learning_rate or planned.workload.learning_rate,
+        breakdown=None if profile is None else _breakdown(profile, knobs, batch),
     )
+
+
+def _breakdown(profile: Profile, knobs: Knobs, batch: int) -> Breakdown | None:
+    """Where a step of this very setting went when it was profiled; None where it was not."""
+    found = (
+        one.breakdown
+        for one in profile.measurements
+        if (one.setting.knobs, one.setting.per_device_batch) == (knobs, batch)
+    )
+    return next(found, None)
 
 
 def _strategy(candidate: PlannedCandidate, workers: int | None) -> Strategy:

@@ -78,28 +78,14 @@ class Waterfall:
 
 
 def waterfall(run: Run) -> Waterfall | None:
-    """None where time and throughput were not both predicted and measured.
-
-        measured - predicted = N (1/v - 1/p) + lost steps B/v + the rest
-
-    N samples, B global batch, p and v the throughput predicted and measured; the rest is starting,
-    checkpoints and waiting for restarts, beyond the start that was predicted.
-    """
-    said, found = run.predicted, run.measured
-    if not (said.time_s and said.samples_per_s and found.time_s and found.samples_per_s):
+    """From the run's own account; None where time was not both predicted and measured."""
+    if run.predicted.time_s is None or run.measured.time_s is None or not run.differences:
         return None
-    steps = run.samples * (1 / found.samples_per_s - 1 / said.samples_per_s)
-    again = sum(one.lost_steps for one in run.recoveries) * run.global_batch / found.samples_per_s
-    rest = found.time_s - said.time_s - steps - again
     return Waterfall(
         job=run.job,
-        predicted_s=said.time_s,
-        parts=(
-            ("steps took longer" if steps >= 0 else "steps were quicker", steps),
-            *([("work done again after restarts", again)] if run.recoveries else []),
-            ("starts, checkpoints and waiting", rest),
-        ),
-        measured_s=found.time_s,
+        predicted_s=run.predicted.time_s,
+        parts=tuple((one.what, one.seconds) for one in run.differences),
+        measured_s=run.measured.time_s,
     )
 
 
