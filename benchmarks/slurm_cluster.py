@@ -57,7 +57,7 @@ ReturnToService=2
 SlurmctldParameters=node_reg_mem_percent=1
 SlurmdParameters=config_overrides
 {nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime={max_minutes} State=UP
 """
 
 
@@ -69,7 +69,7 @@ def missing() -> str | None:
     return None if os.geteuid() == 0 else "Slurm's daemons here need root; run as root"
 
 
-def up(folder: Path, nodes: int, cpus: int) -> None:
+def up(folder: Path, nodes: int, cpus: int, max_minutes: str = "INFINITE") -> None:
     """Start munged, slurmctld and the slurmds; return once all nodes are idle."""
     folder = folder.resolve()
     if (folder / "slurm.conf").exists():
@@ -82,7 +82,12 @@ def up(folder: Path, nodes: int, cpus: int) -> None:
         for n in range(nodes)
     )
     text = CONFIGURATION.format(
-        host=host, folder=folder, controller_port=ports[-1], slurmd_port=ports[-2], nodes=rows
+        host=host,
+        folder=folder,
+        controller_port=ports[-1],
+        slurmd_port=ports[-2],
+        nodes=rows,
+        max_minutes=max_minutes,
     )
     (folder / "slurm.conf").write_text(text, encoding="utf-8")
     key = folder / "munge.key"

@@ -159,7 +159,7 @@ class _Supervision:
         spec.write(spec.path)
         for rank in range(self._launch.ranks):
             spec.life_sign(rank).unlink(missing_ok=True)
-        with placed(self._engine, self._launch) as gang:
+        with placed(self._engine, self._limited()) as gang:
             try:
                 self._await(gang)
                 seen = self._watch(gang)
@@ -181,6 +181,13 @@ class _Supervision:
         reason = seen.words or (asked if result else "all workers ended without a report")
         self._recover(reason, logs, counts=result is None)
         return None
+
+    def _limited(self) -> Launch:
+        """The launch with what is left of the allowance, for engines that end a gang by themselves."""
+        if self._end is None:
+            return self._launch
+        left_s = max(1.0, self._end[1] - self._ledger.session_s())
+        return self._launch.model_copy(update={"time_limit_s": left_s})
 
     def _checkpointing(self) -> Checkpointing:
         """As planned, with the interruptions of this session taken into account.
@@ -247,12 +254,12 @@ class _Supervision:
             if reported is None and spec.result.exists():
                 reported = time.time()
             if all(code == 0 for code in codes):
-                return _Seen("done")
+                return _Seen("done", gang.fault() or "")
             if reported is not None:
                 # The work is done or refused; how the processes leave is of no account.
                 stay = [rank for rank, code in enumerate(codes) if code is None]
                 if time.time() - reported > LEAVING_S or all(_serves(signs[r]) for r in stay):
-                    return _Seen("done")
+                    return _Seen("done", gang.fault() or "")
             elif (words := self._ended(gang, codes)) is not None:
                 return _Seen("fault", words)
             newest = last_step(spec.step_log)

@@ -4,11 +4,13 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -22,6 +24,7 @@ from isocost.execution.engines import KNOWN, Launch, Local, engine, placed, tf_c
 from isocost.execution.engines import ray as ray_engine
 from isocost.execution.engines import slurm as slurm_engine
 from isocost.execution.telemetry import last_step, read_steps
+from isocost.profiles.gang import free_ports
 
 from .conftest import EXAMPLE, ROOT, Command, command_line, environment, recorded_profile
 
@@ -225,7 +228,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             pytest.fail(f"{lacking}; CI must have it")
         pytest.skip(lacking)
     folder = tmp_path_factory.mktemp("slurm")
-    slurm_cluster.up(folder, nodes=2, cpus=1)
+    slurm_cluster.up(folder, nodes=2, cpus=1, max_minutes="60")
     patch = pytest.MonkeyPatch()
     patch.setenv("SLURM_CONF", f"{folder}/slurm.conf")
     yield
@@ -290,10 +293,13 @@ def started(name: str, plan: Path, folder: Path, steps: int = 400) -> "subproces
     )
 
 
-def await_step(folder: Path, step: int) -> None:
-    wait_until(
-        lambda: (line := last_step(folder / "steps.jsonl")) is not None and line.step >= step
-    )
+def await_step(running: "subprocess.Popen[str]", folder: Path, step: int) -> None:
+    def reached() -> bool:
+        assert running.poll() is None, running.communicate()[1]
+        newest = last_step(folder / "steps.jsonl")
+        return newest is not None and newest.step >= step
+
+    wait_until(reached)
 
 
 def wait_until(done: Callable[[], bool], seconds: float = 120) -> None:
@@ -320,7 +326,7 @@ def test_a_killed_worker_costs_a_restart_and_no_step(
     if name == "slurm":
         request.getfixturevalue("slurm")
     running = started(name, plan, tmp_path)
-    await_step(tmp_path / "run", 60)
+    await_step(running, tmp_path / "run", 60)
     workers_of(tmp_path / "run")[-1].kill()
     _, err = running.communicate(timeout=240)
     assert running.returncode == 0, err
@@ -339,7 +345,7 @@ def test_ctrl_c_saves_and_leaves_nothing_behind(
     if name == "slurm":
         request.getfixturevalue("slurm")
     running = started(name, plan, tmp_path)
-    await_step(tmp_path / "run", 30)
+    await_step(running, tmp_path / "run", 30)
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does, to all that share it
     _, err = running.communicate(timeout=120)
     assert running.returncode == 130, err
@@ -355,16 +361,62 @@ def test_ctrl_c_saves_and_leaves_nothing_behind(
 
 
 @pytest.mark.long
+def test_nothing_of_ray_outlives_its_killed_submitter(
+    ray_home: Path, plan: Path, tmp_path: Path
+) -> None:
+    running = started("ray", plan, tmp_path)
+    await_step(running, tmp_path / "run", 5)
+    running.kill()
+    running.communicate()
+    wait_until(lambda: remains(tmp_path / "run") == [] and remains(ray_home) == [], 60)
+
+
+@pytest.mark.long
+def test_workers_are_spread_over_a_ray_cluster_that_is_already_there(
+    ray_home: Path, plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (port,) = free_ports(1)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # a token would have to be handed around
+    shared = ["--block", "--num-cpus=1", "--object-store-memory=100000000", "--disable-usage-stats"]
+    head = ["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={ray_home}/head"]
+    ray = [sys.executable, "-m", "ray.scripts.scripts", "start"]
+    with ended(subprocess.Popen([*ray, *head, *shared], stdout=subprocess.DEVNULL)):
+        wait_until(lambda: listens(port), 60)
+        joined = [f"--address=127.0.0.1:{port}", *shared]
+        with ended(subprocess.Popen([*ray, *joined], stdout=subprocess.DEVNULL)):
+            monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+            found = trained("ray", plan, tmp_path)
+    assert len(found) == STEPS
+    wait_until(lambda: remains(ray_home) == [], 60)
+
+
+@contextmanager
+def ended(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.long
 def test_a_job_that_somebody_cancels_is_submitted_again(
     slurm: None, plan: Path, tmp_path: Path
 ) -> None:
     running = started("slurm", plan, tmp_path)
-    await_step(tmp_path / "run", 60)
-    subprocess.run(["scancel", "--signal=KILL", "--user=root"], check=True)
+    await_step(running, tmp_path / "run", 60)
+    subprocess.run(["scancel", "--user=root"], check=True)
     _, err = running.communicate(timeout=240)
     assert running.returncode == 0, err
     run = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
     assert (run["steps"], run["restarts"]) == (400, 1)
+    assert "was cancelled" in run["recoveries"][0]["reason"]
+    assert run["recoveries"][0]["lost_steps"] == 0  # Slurm asks before it kills: all saved
 
 
 @pytest.mark.long

@@ -238,7 +238,7 @@ def connected(launch: Launch) -> tuple[Any, bool]:
             logging_level=logging.ERROR,
             **(ours if address == "local" else {}),
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         words = " ".join(str(error).split())[:200]
         raise InputError(
             f"Ray at {address} does not answer ({words}); check RAY_ADDRESS, or unset it to start "

@@ -91,12 +91,10 @@ class Slurm:
         gang = launch.folder / "slurm" / secrets.token_hex(4)
         gang.mkdir(parents=True)
         launch.write(gang / "launch.json")
-        write_whole(gang / "job.sh", script(launch, gang))
-        try:
-            done = _slurm("sbatch", "--parsable", str(gang / "job.sh"))
-        except BaseException:
-            cancel_earlier(launch.folder)  # it may have been submitted before we heard of it
-            raise
+        done = _submitted(launch, gang)
+        if done.returncode and "time limit" in done.stderr and launch.time_limit_s is not None:
+            # A partition that allows less: its own limit, and then another job goes on.
+            done = _submitted(launch.model_copy(update={"time_limit_s": None}), gang)
         if done.returncode:
             words = _words(done)
             if re.search(r"contact|connect|timed out", words, re.IGNORECASE):
@@ -125,6 +123,15 @@ def script(launch: Launch, gang: Path) -> str:
     step += [f"--cpus-per-task={launch.cores}", sys.executable, "-m", __name__, str(gang)]
     lines = [*(f"#SBATCH {shlex.quote('--' + option)}" for option in options), *exports]
     return "\n".join(["#!/bin/bash", *lines, f"exec {shlex.join(step)}", ""])
+
+
+def _submitted(launch: Launch, gang: Path) -> subprocess.CompletedProcess[str]:
+    write_whole(gang / "job.sh", script(launch, gang))
+    try:
+        return _slurm("sbatch", "--parsable", str(gang / "job.sh"))
+    except BaseException:
+        cancel_earlier(launch.folder)  # it may have been submitted before we heard of it
+        raise
 
 
 def cancel_earlier(folder: Path) -> None:
@@ -172,7 +179,8 @@ class SlurmPlacement:
         return [missing if text is None else int(text) for text in texts]
 
     def fault(self) -> str | None:
-        words = FAULTS.get(self._ask().state)
+        ended = all((self._gang / f"code-{rank}").exists() for rank in range(self._ranks))
+        words = FAULTS.get(self._ask(now=ended).state)
         return f"Slurm job {self.job} {words}" if words and not self._unwanted else None
 
     def terminate(self) -> None:
