@@ -179,8 +179,9 @@ class SlurmPlacement:
         return [missing if text is None else int(text) for text in texts]
 
     def fault(self) -> str | None:
-        ended = all((self._gang / f"code-{rank}").exists() for rank in range(self._ranks))
-        words = FAULTS.get(self._ask(now=ended).state)
+        if all((self._gang / f"code-{rank}").exists() for rank in range(self._ranks)):
+            self._gone_within(LEAVING_S)  # while nodes are cleaned up, why it ended is not told
+        words = FAULTS.get(self._ask().state)
         return f"Slurm job {self.job} {words}" if words and not self._unwanted else None
 
     def terminate(self) -> None:
