@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 LONG_TRACE_JOBS = 500
 SEEDS_TO_COMPARE = 10
+Replications = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Replay with so many seeds from --seed on, for means with intervals; 1, or 10 where "
+        "something is compared and the cluster file leaves something to chance.",
+    ),
+]
 
 
 @with_options_of(TraceOptions)
@@ -32,14 +40,7 @@ def replay(
             "'and' joins several changes into one.",
         ),
     ] = None,
-    replications: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Replay with so many seeds from --seed on, for means with intervals; 1, or 10 where "
-            "a --what-if meets chance.",
-        ),
-    ] = None,
+    replications: Replications = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File for the figures (JSON).")
     ] = None,
@@ -175,6 +176,7 @@ def compare(
     policies: Annotated[
         str, typer.Option(help="Policies, with commas; the first is the one to compare with.")
     ],
+    replications: Replications = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File for the comparison (JSON).")
     ] = None,
@@ -199,13 +201,16 @@ def compare(
                     f"--policies is '{policies}'; expected two different ones or more, with commas "
                     "between"
                 )
+            seeds = _seeds(given, options.seed, replications, compares=True)
             meters = [UsageMeter(given.cluster) for _ in chosen]
             found = [
                 given.replay(one, listen=meter) for one, meter in zip(chosen, meters, strict=True)
             ]
+            more = [[_of_seed(given, seed).replay(one) for seed in seeds[1:]] for one in chosen]
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    shown = compared(found, trace=str(options.trace), usages=[meter.usage() for meter in meters])
+    usages = [meter.usage() for meter in meters]
+    shown = compared(found, trace=str(options.trace), usages=usages, more=more)
     _written(shown, output, report)
     if as_json:
         print_json(shown)

@@ -108,7 +108,9 @@ def show_comparison(found: "Comparison") -> None:
         )
     out.print(table)
     paired = figures(
-        f"JCT less that under {base}, job by job, with 95 % intervals",
+        f"JCT less that under {base}, job by job"
+        + (f" over {found.seeds} seeds" if found.seeds > 1 else "")
+        + ", with 95 % intervals",
         *("policy", "mean", "between", "sooner", "later"),
     )
     for pair in found.differences:

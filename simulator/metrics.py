@@ -249,8 +249,8 @@ def steady_mean(sample: Floats, probability: float = 0.99) -> tuple[float, Inter
 class Difference(Record):
     """A policy against the first one, paired job by job; negative is sooner.
 
-    mean_ci95: by the means of 20 batches of consecutive jobs, for neighbours in a queue are not
-    independent; None for fewer than 40 jobs. sooner, later: shares of the jobs.
+    mean_ci95: over the seeds; with one seed by the means of 20 batches of consecutive jobs, for neighbours in a
+    queue are not independent, and None for fewer than 40 jobs. sooner, later: shares of the jobs.
     """
 
     policy: str
@@ -261,39 +261,57 @@ class Difference(Record):
 
 
 class Comparison(Document):
-    """Policies side by side on one trace, file format isocost/comparison/v1."""
+    """Policies side by side on one trace, file format isocost/comparison/v1. policies: of the first seed."""
 
     schema_id: Literal["isocost/comparison/v1"] = Field(
         alias="schema", default="isocost/comparison/v1"
     )
     trace: str = ""
+    seeds: int = 1
     policies: tuple[Figures, ...]
     differences: tuple[Difference, ...]
 
 
 def compared(
-    replays: Sequence[Replay], *, trace: str = "", usages: Sequence[Usage | None] = ()
+    replays: Sequence[Replay],
+    *,
+    trace: str = "",
+    usages: Sequence[Usage | None] = (),
+    more: Sequence[Sequence[Replay]] = (),
 ) -> Comparison:
-    """Replays of one trace; the first is the one to compare with. usages: of each, if at all."""
+    """Replays of one trace; the first is the one to compare with.
+
+    usages: of each, if at all. more: of each policy those with further seeds, the same for all.
+    """
+    every = [
+        (done, *further) for done, further in zip(replays, more or [()] * len(replays), strict=True)
+    ]
     return Comparison(
         trace=trace,
+        seeds=len(every[0]),
         policies=tuple(
             figures(done, trace=trace, usage=usage)
             for done, usage in zip(replays, usages or [None] * len(replays), strict=True)
         ),
         differences=tuple(
-            _difference(done.policy, _paired_jct(replays[0], done)) for done in replays[1:]
+            _difference(
+                found[0].policy,
+                [_paired_jct(old, new) for old, new in zip(every[0], found, strict=True)],
+            )
+            for found in every[1:]
         ),
     )
 
 
-def _difference(policy: str, change: Floats) -> Difference:
+def _difference(policy: str, by_seed: Sequence[Floats]) -> Difference:
+    every = np.concatenate(by_seed)
+    means = np.array([change.mean() for change in by_seed if len(change)])
     return Difference(
         policy=policy,
-        mean_s=float(change.mean()) if len(change) else 0.0,
-        mean_ci95=_batched_interval(change),
-        sooner=_share(change < -SAME_S),
-        later=_share(change > SAME_S),
+        mean_s=float(means.mean()) if len(means) else 0.0,
+        mean_ci95=mean_interval(means) if len(means) > 1 else _batched_interval(every),
+        sooner=_share(every < -SAME_S),
+        later=_share(every > SAME_S),
     )
 
 

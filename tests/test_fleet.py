@@ -16,7 +16,7 @@ from isocost.catalog.files import InputError
 from isocost.simulator.cluster import Cluster, read_cluster, read_spot_market
 from isocost.simulator.fleet import Outside
 from isocost.simulator.fleet_replay import FleetEngine
-from isocost.simulator.metrics import Figures, estimates, figures, set_beside
+from isocost.simulator.metrics import Figures, compared, estimates, figures, set_beside
 from isocost.simulator.placed_rounds import PlacedRounds
 from isocost.simulator.policies import EVENT_POLICIES, SHARE_POLICIES, replay_under
 from isocost.simulator.replay import Happened, Replay, replay
@@ -428,3 +428,19 @@ def test_estimates_hold_the_mean_of_the_seeds() -> None:
     low, high = found["makespan_s"].mean_ci95
     assert found["makespan_s"].mean == pytest.approx(means)
     assert low <= means <= high
+
+
+def test_policies_are_paired_seed_by_seed() -> None:
+    there = cluster(**FAILING)
+    jobs = jobs_of([(300.0 * i, 1 + i % 4, 3000.0) for i in range(20)])
+    by_policy = [[run(jobs, there, name, seed) for seed in range(5)] for name in ("fifo", "srtf")]
+    found = compared([one[0] for one in by_policy], more=[one[1:] for one in by_policy])
+    (difference,) = found.differences
+    means = [
+        np.mean([one.jct_s for one in new.jobs]) - np.mean([one.jct_s for one in old.jobs])
+        for old, new in zip(*by_policy, strict=True)
+    ]
+    assert found.seeds == 5
+    assert difference.mean_s == pytest.approx(np.mean(means))
+    assert difference.mean_ci95 is not None
+    assert difference.mean_ci95[0] <= difference.mean_s <= difference.mean_ci95[1]
