@@ -1,6 +1,6 @@
 """Mean waits of simulated queues against theory: 4 queues x 20 loads.
 
-    python benchmarks/queues.py [--jobs 60000] [-o queues.json]
+    python benchmarks/queues.py [--jobs 60000] [--loads 0.05 0.9] [-o queues.json]
 
 M/M/1, M/M/4 (Erlang's C), M/G/1 (lognormal service, squared variation 2) and M/D/1 (Pollaczek and
 Khinchine), replayed as traces of one-GPU jobs under FIFO. Bar: theory inside the replay's own 99 % interval
@@ -25,7 +25,7 @@ from isocost.simulator.trace import Job
 
 SERVERS = {"M/M/1": 1, "M/M/4": 4, "M/G/1": 1, "M/D/1": 1}
 VARIATION = {"M/M/1": 1.0, "M/M/4": 1.0, "M/G/1": 2.0, "M/D/1": 0.0}  # squared, of the service time
-LOADS = np.linspace(0.05, 0.9, 20)
+LOADS, STEPS = (0.05, 0.9), 20
 
 
 def expected_wait(queue: str, load: float) -> float:
@@ -89,12 +89,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=60_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--loads", type=float, nargs=2, default=LOADS, help="the least and the most"
+    )
     parser.add_argument("-o", "--output", type=Path, default=None)
     given = parser.parse_args()
     begin, rows = time.process_time(), []
     print(f"{'queue':<6} {'load':>6} {'theory':>8} {'replay':>8} {'99 % interval':>19}")
     for kind, queue in enumerate(SERVERS):
-        for step, load in enumerate(LOADS.tolist()):
+        for step, load in enumerate(np.linspace(*given.loads, STEPS).tolist()):
             row = case(queue, load, given.jobs, (given.seed, kind, step))
             rows.append(row)
             low, high = row["ci99"]

@@ -343,6 +343,17 @@ def test_mean_waits_of_queues_are_those_of_theory(kind: str, load: float) -> Non
     assert low <= expected <= high
 
 
+def test_the_interval_of_a_busy_queues_mean_wait_holds_the_truth_as_often_as_it_says() -> None:
+    chance, load, inside = np.random.default_rng(8), 0.85, 0
+    for _ in range(200):
+        arrivals = chance.exponential(1 / load, 30_000).cumsum()
+        steps = chance.exponential(1.0, 30_000)[:-1] - np.diff(arrivals)
+        walk = np.concatenate([[0.0], steps]).cumsum()
+        _, (low, high) = steady_mean(walk - np.minimum.accumulate(walk), 0.99)
+        inside += low <= load / (1 - load) <= high
+    assert inside >= 193  # 198 expected
+
+
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_killed_replay_leaves_its_finished_part(tmp_path: Path, asked: bool) -> None:
     trace = tmp_path / "trace.csv"
