@@ -95,9 +95,10 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=None)
     given = parser.parse_args()
     begin, rows = time.process_time(), []
+    least, most = given.loads
     print(f"{'queue':<6} {'load':>6} {'theory':>8} {'replay':>8} {'99 % interval':>19}")
     for kind, queue in enumerate(SERVERS):
-        for step, load in enumerate(np.linspace(*given.loads, STEPS).tolist()):
+        for step, load in enumerate(np.linspace(least, most, STEPS).tolist()):
             row = case(queue, load, given.jobs, (given.seed, kind, step))
             rows.append(row)
             low, high = row["ci99"]
