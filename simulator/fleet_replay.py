@@ -5,6 +5,7 @@ joins the queue again. With everything off the events are those of replay.py, on
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import simpy
@@ -53,6 +54,7 @@ class FleetEngine(Engine):
         self._machines = {one.number: one for group in self._fleet.groups for one in group.machines}
         self._on: dict[int, dict[int, Active]] = {}  # jobs by the node's number
         self._jobs: dict[int, Active] = {}
+        self._waiting: Counter[tuple[tuple[int, ...], int]] = Counter()  # by accelerators and GPUs
         self._unfinished: list[Finished] = []
         self._scaled = any(group.least is not None for group in cluster.nodes)
         self._over = False
@@ -112,14 +114,19 @@ class FleetEngine(Engine):
 
     def _join(self, job: Active) -> None:
         self._jobs[job.task.index] = job
+        self._waiting[_shape(job)] += 1
         super()._join(job)
 
     def _finish(self, event: simpy.Event) -> None:
         job, token = event._value
         if job.token == token:
             super()._finish(event)
-            del self._jobs[job.task.index]
+            self._gone(job)
             self._end_if_done()
+
+    def _gone(self, job: Active) -> None:
+        del self._jobs[job.task.index]
+        self._waiting[_shape(job)] -= 1
 
     def _end_if_done(self) -> None:
         if not self._jobs and self._next is None and not self._over:
@@ -143,6 +150,7 @@ class FleetEngine(Engine):
     def _start(self, job: Active, grant: Grant, now: float) -> None:
         self._running, self._starts = self._running + 1, self._starts + 1
         super()._start(job, grant, now)
+        self._waiting[_shape(job)] -= 1
         for node, _ in job.place:
             self._on[node][job.task.index] = job
 
@@ -164,6 +172,7 @@ class FleetEngine(Engine):
 
     def _free(self, job: Active, now: float) -> None:
         self._running -= 1
+        self._waiting[_shape(job)] += 1
         for node, _ in job.place:
             del self._on[node][job.task.index]
         super()._free(job, now)
@@ -198,24 +207,29 @@ class FleetEngine(Engine):
             job.left = max(job.left_at(now), 0.0)
             self._free(job, now)
         self._count(-1)
-        del self._jobs[job.task.index]
+        self._gone(job)
         self._unfinished.append(finished(job, now))
 
     def _scale(self) -> None:
         """Tell the fleet for how many GPUs jobs wait: each for its fastest accelerator with room left."""
-        room = list(self._cluster.gpus)
+        held = zip(self._nodes.there, self._nodes.free, strict=True)
+        room = [
+            most - (there - free)
+            for most, (there, free) in zip(self._cluster.gpus, held, strict=True)
+        ]
         waiting = [0] * len(room)
-        for job in self._jobs.values():
-            if job.grant is not None:
-                room[job.grant.accelerator] -= job.grant.gpus
-        for job in self._jobs.values():
-            if job.grant is None:
-                gpus = job.task.job.num_gpus
-                kinds = job.task.fastest
-                kind = next((one for one in kinds if room[one] >= gpus), kinds[0])
-                room[kind] -= gpus
-                waiting[kind] += gpus
+        for (kinds, gpus), count in self._waiting.items():
+            for kind in kinds:
+                fit = min(count, room[kind] // gpus)
+                room[kind] -= fit * gpus
+                waiting[kind] += fit * gpus
+                count -= fit
+            waiting[kinds[0]] += count * gpus
         self._fleet.scale(waiting, self._nodes.free, self._whole)
 
     def _whole(self, machine: Machine) -> bool:
         return self._nodes.left(machine.accelerator, machine.number) == machine.gpus
+
+
+def _shape(job: Active) -> tuple[tuple[int, ...], int]:
+    return job.task.fastest, job.task.job.num_gpus
