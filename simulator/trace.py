@@ -72,6 +72,7 @@ def cut_off(path: Path) -> bool:
 def measured(jobs: Sequence[Job], columns: Sequence[str], origin: str) -> list[Job]:
     """The jobs with the run time that was measured: mean of these columns' GPU-seconds / num_gpus.
 
+    total_steps change in proportion, so that steps per second stay those of the trace.
     Raises InputError, naming the line, where one has no such figure.
     """
     found = []
@@ -83,7 +84,9 @@ def measured(jobs: Sequence[Job], columns: Sequence[str], origin: str) -> list[J
                     f"{where}: there is no column '{name}'{did_you_mean(name, job.more)}"
                 )
         gpu_s = [number(job.more[name], name, where, above=0.0) for name in columns]
-        found.append(replace(job, duration_s=sum(gpu_s) / len(gpu_s) / job.num_gpus))
+        run_s = sum(gpu_s) / len(gpu_s) / job.num_gpus
+        steps = None if job.total_steps is None else job.total_steps * run_s / job.duration_s
+        found.append(replace(job, duration_s=run_s, total_steps=steps))
     return found
 
 
