@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import simpy
 
 from .cluster import Cluster
 from .fleet import Fleet, Machine, Outside
@@ -157,13 +158,13 @@ class PlacedRounds(RoundsEngine):
         if self._tasks:
             self._clock.call_at(now + MOST_WAIT_S, self._out_of_patience, self._began)
 
-    def _arrives(self, event: "object") -> None:
+    def _arrives(self, event: simpy.Event) -> None:
         if self._idle and not self._over:
             self._round(None)
 
-    def _out_of_patience(self, event: "object") -> None:
+    def _out_of_patience(self, event: simpy.Event) -> None:
         """Nothing has run for so long: the machines that the jobs need do not come."""
-        if self._idle and not self._over and getattr(event, "_value", None) == self._began:
+        if self._idle and not self._over and event._value == self._began:
             self._stop()
 
     def _room(self, kind: int) -> int:
