@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isocost.catalog.files import InputError
+from isocost.simulator import logs
 from isocost.simulator.cluster import Cluster, Nodes, read_cluster
 from isocost.simulator.metrics import Figures, figures, steady_mean
 from isocost.simulator.policies import EVENT_POLICIES, policy_named, replay_under
@@ -379,6 +380,26 @@ def test_a_killed_replay_leaves_its_finished_part(tmp_path: Path, asked: bool) -
     assert len(whole) > 500
     assert part.read_bytes().endswith(b"\n")
     assert all(line.count(",") == whole[0].count(",") for line in whole)
+
+
+def test_what_is_written_of_an_event_log_at_any_time_is_whole_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "WRITE_CHARACTERS", 500)
+    jobs = jobs_of([(float(i), 1, 5.0) for i in range(40)])
+    read = []
+    with logs.event_log(tmp_path / "events.json", read_cluster("gpu=2")) as happened:
+
+        def listen(event: Happened) -> None:
+            happened(event)
+            text = (tmp_path / "events.json.part").read_text(encoding="utf-8")
+            read.append(len(json.loads(text + "]")))
+
+        run(jobs, "fifo", 2, listen)
+    assert read == sorted(read)
+    assert len(set(read)) > 20
+    whole = json.loads((tmp_path / "events.json").read_text(encoding="utf-8"))
+    assert len(whole) >= read[-1]
 
 
 def test_the_part_of_a_long_trace_goes_when_it_is_done(tmp_path: Path, isocost: Command) -> None:
