@@ -8,6 +8,7 @@ optimizer  the plan that minimises L = alpha Performance + beta Cost + gamma Fle
 simulator  the plan's rehearsal under spot losses and failures
 execution  the plan as a real distributed run
 reports    records drawn as one HTML page
+service    the live view: all of this over HTTP, for one folder on this machine
 """
 
 __version__ = "0.1.0"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 LARGEST_DOCUMENT_BYTES = 256 * 1024 * 1024
 
@@ -246,4 +246,12 @@ def seconds(value: object) -> object:
     return sum(float(number) * _UNIT_S[unit] for number, unit in parts)
 
 
-Seconds = Annotated[float, BeforeValidator(seconds)]
+# Editors check files by the JSON Schema, which has to allow durations as people write them.
+Seconds = Annotated[
+    float,
+    BeforeValidator(
+        seconds,
+        json_schema_input_type=float
+        | Annotated[str, Field(pattern=r"^\s*(\d+(\.\d+)?\s*(d|h|min|m|s)\s*)+$", examples=["6h"])],
+    ),
+]

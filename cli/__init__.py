@@ -14,7 +14,7 @@ def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 bad input, 3 infeasible, 4 run failed, 130 Ctrl-C."""
     _open_what_is_closed()
     try:
-        app()
+        app(prog_name="isocost")
     except BrokenPipeError:
         # Whoever read what we print has enough. Python would complain again when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import complete
 from .catalog_diff import diff
 from .catalog_refresh import refresh
 from .output import CatalogChoice, OwnedChoice
@@ -14,14 +15,17 @@ from .output import CatalogChoice, OwnedChoice
 if TYPE_CHECKING:
     from ..catalog.importing import Imported, Refusal
 
-app = typer.Typer(help="Offers and their prices.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 app.command("refresh")(refresh)
 app.command("diff")(diff)
 
 
 @app.callback()
 def _group() -> None:
-    """Offers and their prices."""
+    """Offers and their prices.
+
+    Example: isocost catalog show "accelerator = 'T4'"
+    """
 
 
 @app.command("show")
@@ -29,9 +33,18 @@ def show(
     where: Annotated[
         str | None, typer.Argument(help="SQL condition on the columns that --columns lists.")
     ] = None,
-    provider: Annotated[list[str] | None, typer.Option(help="Only these providers.")] = None,
-    accelerator: Annotated[list[str] | None, typer.Option(help="Only these accelerators.")] = None,
-    region: Annotated[list[str] | None, typer.Option(help="Only these regions.")] = None,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these providers.", autocompletion=complete.providers),
+    ] = None,
+    accelerator: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these accelerators.", autocompletion=complete.accelerators),
+    ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these regions.", autocompletion=complete.regions),
+    ] = None,
     sort: Annotated[str, typer.Option(help="Column to sort by.")] = "on_demand_usd_h",
     limit: Annotated[int, typer.Option(min=0, help="Rows to show; 0 for all.")] = 20,
     which: CatalogChoice = "all",
@@ -121,8 +134,11 @@ def import_(
     from ..catalog.files import InputError
     from ..catalog.importing import read_offers
     from ..catalog.shelf import put, put_refusals, safe_name
+    from .output import waiting
 
-    found = read_offers(file, load(), provider=provider, as_of=as_of.date() if as_of else None)
+    with waiting(f"Reading {file.name}"):
+        day = as_of.date() if as_of else None
+        found = read_offers(file, load(), provider=provider, as_of=day)
     kept_as = safe_name(name or _list_name(file, provider))
     if found.offers.is_empty():
         first = found.refused[0]

@@ -39,6 +39,7 @@ def diff(
     """
     from ..catalog.changes import changes, offers_of, side_by_side
     from ..catalog.shelf import catalog_of
+    from .output import waiting
 
     before, after = offers_of(old, provider), offers_of(new, provider)
     found = changes(before, after)
@@ -46,7 +47,8 @@ def diff(
     outcomes: list[dict[str, object]] = []
     if plans:
         catalogs = side_by_side(catalog_of("all"), before, after)
-        outcomes = [one for path, read in plans for one in _tried(path, read, *catalogs)]
+        with waiting("Planning again with both"):
+            outcomes = [one for path, read in plans for one in _tried(path, read, *catalogs)]
     if as_json:
         prices = json.loads(found.prices.write_json())
         typer.echo(

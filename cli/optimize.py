@@ -91,7 +91,7 @@ def optimize(
     from ..optimizer.optimize import optimize as solve
     from ..profiles.measure import this_host
     from ..profiles.workload import read_workload
-    from .output import only_ours_on_stdout, print_json
+    from .output import only_ours_on_stdout, print_json, waiting
 
     jobs = []
     for path in workloads:
@@ -109,7 +109,7 @@ def optimize(
     catalog = with_owned(catalog_of(which), owned)
     local = this_machine(local_price)
     allowed = catalog.with_offer(local).filtered(offers) if offers else None
-    with only_ours_on_stdout():
+    with only_ours_on_stdout(), waiting("Planning"):
         plan = solve(
             jobs,
             catalog,
@@ -163,21 +163,12 @@ def _with_wishes(
     workload: "Workload", deadline: str | None, budget: float | None, hourly: float | None
 ) -> "Workload":
     from ..catalog.files import InputError, seconds
-    from ..profiles.workload import Workload
 
-    wishes: dict[str, object] = {}
-    if deadline is not None:
-        try:
-            wishes["deadline_s"] = seconds(deadline)
-        except ValueError as error:
-            raise InputError(f"--deadline: {error}") from None
-    if budget is not None:
-        wishes["budget_usd"] = budget
-    if hourly is not None:
-        wishes["hourly_usd"] = hourly
-    content = workload.model_dump(by_alias=True)
-    content["constraints"] = {**content["constraints"], **wishes}
-    return Workload.parse(content, workload.name) if wishes else workload
+    try:
+        deadline_s = None if deadline is None else seconds(deadline)
+    except ValueError as error:
+        raise InputError(f"--deadline: {error}") from None
+    return workload.wishing(deadline_s=deadline_s, budget_usd=budget, hourly_usd=hourly)
 
 
 def _profile(workload: "Workload", given: Path | None, output: Path | None):  # type: ignore[no-untyped-def]

@@ -3,19 +3,41 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 if TYPE_CHECKING:
     from ..catalog.files import Document
+
+
+def default_command(args: list[str], commands: Iterable[str], default: str) -> list[str]:
+    """The words after a group, with the command that is meant where they begin with a file.
+
+    A word that is nearly a command's name, and no file, is a mistake to be told.
+    """
+    if not args or args[0] in commands or args[0] == "--help":
+        return args
+    near = get_close_matches(args[0], list(commands), n=1, cutoff=0.75)
+    if near and not Path(args[0]).exists():
+        raise typer.BadParameter(f"no command and no file '{args[0]}'; did you mean '{near[0]}'?")
+    return [default, *args]
+
 
 CatalogChoice = Annotated[
     Literal["all", "built-in", "imported"],
@@ -83,6 +105,21 @@ def started_at() -> float:
     import psutil
 
     return float(psutil.Process().create_time())
+
+
+@contextmanager
+def waiting(words: str) -> Iterator[None]:
+    """A sign of life on standard error, with the time so far, while something takes some seconds."""
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    ) as bar:
+        bar.add_task(words, total=None)
+        yield
 
 
 def print_json(document: "Document") -> None:

@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from . import measurements
+from .output import default_command
 
 if TYPE_CHECKING:
     from ..profiles.records import Profile, Setting, Strategy
@@ -16,9 +17,7 @@ class _MeasureByDefault(TyperGroup):
     """``isocost profile FILE`` measures; a subcommand's name wins over a file of the same name."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] != "--help":
-            args = ["measure", *args]
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, default_command(args, self.commands, "measure"))
 
 
 app = typer.Typer(cls=_MeasureByDefault, no_args_is_help=True)

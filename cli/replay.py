@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import complete
 from .options import with_options_of
 from .traces import POLICIES, Adaptive, Given, TraceOptions
 
@@ -31,7 +32,10 @@ Replications = Annotated[
 @with_options_of(TraceOptions)
 def replay(
     options: TraceOptions,
-    policy: Annotated[str, typer.Option(help=f"Scheduling policy: {POLICIES}.")] = "fifo",
+    policy: Annotated[
+        str,
+        typer.Option(help=f"Scheduling policy: {POLICIES}.", autocompletion=complete.policies),
+    ] = "fifo",
     what_if: Annotated[
         list[str] | None,
         typer.Option(

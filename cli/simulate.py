@@ -6,6 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from . import rehearse, replay
+from .output import default_command
 
 OF_A_TRACE = ("--cluster", "--throughputs", "--policy")
 
@@ -14,12 +15,12 @@ class _PlanOrTrace(TyperGroup):
     """``isocost simulate FILE`` replays a trace (.csv, .csv.gz) and rehearses anything else."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] != "--help":
-            trace = args[0].endswith((".csv", ".csv.gz")) or any(
-                one.split("=")[0] in OF_A_TRACE for one in args
-            )
-            args = ["trace" if trace else "plan", *args]
-        return super().parse_args(ctx, args)
+        trace = bool(args) and (
+            args[0].endswith((".csv", ".csv.gz"))
+            or any(one.split("=")[0] in OF_A_TRACE for one in args)
+        )
+        default = "trace" if trace else "plan"
+        return super().parse_args(ctx, default_command(args, self.commands, default))
 
 
 app = typer.Typer(cls=_PlanOrTrace, no_args_is_help=True)

@@ -145,7 +145,7 @@ def decide(priced: Sequence[Priced], solver: str = "highs") -> Decision:
     if solution.chosen is None:
         raise Infeasible(f"the solver found no plan ({solution.status})")
     chosen = tuple(
-        _tie_broken(one, rows, int(rows[k]))
+        tie_broken(one, rows, int(rows[k]))
         for one, rows, k in zip(priced, survivors, solution.chosen, strict=True)
     )
     return Decision(chosen, survivors, solution, generated)
@@ -252,7 +252,7 @@ def infeasible(one: Priced) -> Infeasible:
     )
 
 
-def _tie_broken(one: Priced, rows: NDArray[np.intp], chosen: int) -> int:
+def tie_broken(one: Priced, rows: NDArray[np.intp], chosen: int) -> int:
     """Of the candidates with the same least L, the one with the least sum of the three losses.
 
     A weight of 0 leaves its loss out of L; between equals it should still count.

@@ -102,11 +102,18 @@ def _stream_batches(
     )
     # Sample i goes to worker i mod workers: the union of the workers' batches is the global batch.
     mine = shuffled.shard(workers, rank).skip(first_batch * batch)
-    return (
-        mine.map(lambda place, one: (*one[1], _marks(one[0], place // length)))
-        .batch(batch, drop_remainder=True)
-        .map(lambda x, y, marks: (x, y, tf.reduce_sum(marks, axis=0)))
-    )
+    marked = mine.map(lambda place, one: (*one[1], _marks(one[0], place // length)))
+    return in_batches(marked, batch).map(lambda x, y, marks: (x, y, tf.reduce_sum(marks, axis=0)))
+
+
+def in_batches(
+    singles: tf.data.Dataset, size: int, *, drop_remainder: bool = True
+) -> tf.data.Dataset:
+    """Samples in batches; those of different lengths padded, as in the user's own batches."""
+    shapes = [one.shape for one in tf.nest.flatten(singles.element_spec)]
+    if any(shape.rank and not shape.is_fully_defined() for shape in shapes):
+        return singles.padded_batch(size, drop_remainder=drop_remainder)
+    return singles.batch(size, drop_remainder=drop_remainder)
 
 
 def _marks(index: tf.Tensor, passes: tf.Tensor) -> tf.Tensor:

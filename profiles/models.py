@@ -189,12 +189,14 @@ def _own(name: str, folder: Path | None) -> Job:
         raise InputError(
             f"{name} returned a model that is not compiled; call model.compile(...) in it"
         )
+    for dataset in datasets:
+        _check_dataset(name, dataset)
+    _build(model, datasets[0])
     singles = [_one_by_one(name, model, dataset) for dataset in datasets]
     return Job(model, StreamData(name, singles[0], singles[1] if len(singles) > 1 else None))
 
 
-def _one_by_one(name: str, model: keras.Model, dataset: object) -> tf.data.Dataset:
-    """The dataset with one sample an element, whether it came batched or not."""
+def _check_dataset(name: str, dataset: object) -> None:
     if not isinstance(dataset, tf.data.Dataset):
         raise InputError(
             f"{name} returned {type(dataset).__name__} where a tf.data.Dataset was expected"
@@ -202,15 +204,32 @@ def _one_by_one(name: str, model: keras.Model, dataset: object) -> tf.data.Datas
     spec = dataset.element_spec
     if not (isinstance(spec, tuple) and len(spec) == 2):
         raise InputError(f"{name}'s dataset gives {spec}; expected pairs (x, y)")
+
+
+def _build(model: keras.Model, dataset: tf.data.Dataset) -> None:
+    """Make the variables of a model that only the shape of its data tells: call it on two samples."""
+    if model.built and model.variables:
+        return
+    for x, _ in dataset.take(1):
+        model(tf.nest.map_structure(lambda part: part[:2], x))
+
+
+def _one_by_one(name: str, model: keras.Model, dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The dataset with one sample an element, whether it came batched or not.
+
+    A subclassed model does not say which shapes it wants; its dataset is taken for batched.
+    """
+    inputs = getattr(model, "inputs", None)
     # Several inputs come in tuples or dicts whose order need not be the model's: all ranks are held.
-    given = [one.shape for one in tf.nest.flatten(spec[0])]
-    expected = [one.shape for one in tf.nest.flatten(model.inputs)]
+    given = [one.shape for one in tf.nest.flatten(dataset.element_spec[0])]
+    if not inputs or any(shape.rank is None for shape in given):
+        return dataset.unbatch()
+    expected = [one.shape for one in tf.nest.flatten(inputs)]
     ranks = sorted(len(shape) for shape in expected)
-    if all(shape.rank is not None for shape in given):
-        if sorted(shape.rank for shape in given) == ranks:
-            return dataset.unbatch()
-        if sorted(shape.rank + 1 for shape in given) == ranks:
-            return dataset
+    if sorted(shape.rank for shape in given) == ranks:
+        return dataset.unbatch()
+    if sorted(shape.rank + 1 for shape in given) == ranks:
+        return dataset
     raise InputError(
         f"{name}'s dataset gives x of shape {_shapes(given)}; the model expects {_shapes(expected)}"
     )

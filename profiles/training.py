@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from ..catalog.files import InputError
 from . import models
-from .batches import SHUFFLE_BUFFER, pass_size, unit, worker_batches
+from .batches import SHUFFLE_BUFFER, in_batches, pass_size, unit, worker_batches
 from .records import Knobs
 from .worker import factory_line, peers
 from .workload import ModelFacts
@@ -320,7 +320,7 @@ class Trainer:
             return loss, tf.constant(float("nan"))
 
         totals, samples = np.zeros(2), 0
-        for x, y in dataset.batch(256):
+        for x, y in in_batches(dataset, 256, drop_remainder=False):
             if self.replicas > 1:
                 values = self.strategy.run(test_step, args=(x, y))
             else:
@@ -533,7 +533,7 @@ def quiet() -> None:
 def check_batches(trainer: Trainer) -> None:
     """InputError where the user's dataset is too short to fill one batch."""
     if isinstance(trainer.data, models.StreamData):
-        shortest = trainer.data.train.batch(trainer.per_device_batch, drop_remainder=True).take(1)
+        shortest = in_batches(trainer.data.train, trainer.per_device_batch).take(1)
         if not any(True for _ in shortest):
             raise InputError(
                 f"the dataset of {factory_line(trainer.data.name)} has fewer samples than one batch "

@@ -184,7 +184,9 @@ class Workload(Document):
     samples_per_epoch: int = Field(gt=0, le=10**15)
     epochs: float = Field(gt=0, le=1e9)
     reference_batch: int = Field(default=32, gt=0, le=10**9)
-    per_device_batch: Annotated[tuple[int, ...], BeforeValidator(_listed)] = (32,)
+    per_device_batch: Annotated[
+        tuple[int, ...], BeforeValidator(_listed, json_schema_input_type=int | tuple[int, ...])
+    ] = (32,)
     max_global_batch: int = Field(default=1024, gt=0, le=10**9)
     precisions: tuple[Literal["float32", "mixed_bfloat16", "mixed_float16"], ...] = ("float32",)
     critical_batch: Positive | None = None
@@ -236,6 +238,15 @@ class Workload(Document):
 
     def steps_to_target(self, global_batch: int) -> int:
         return math.ceil(self.samples_to_target(global_batch) / global_batch)
+
+    def wishing(self, **wishes: object) -> "Workload":
+        """The same job with other constraints; what is None stays. Raises InputError for no such value."""
+        given = {key: value for key, value in wishes.items() if value is not None}
+        if not given:
+            return self
+        content = self.model_dump(by_alias=True)
+        content["constraints"] |= given
+        return Workload.parse(content, self.name)
 
 
 def read_workload(path: Path) -> Workload:

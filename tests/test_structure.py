@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "simulator": {"catalog", "profiles", "optimizer"},
     "execution": {"catalog", "profiles", "optimizer"},
     "reports": {"catalog", "profiles", "optimizer", "simulator", "execution"},
-    "cli": {"catalog", "profiles", "optimizer", "simulator", "execution", "reports"},
+    "service": {"catalog", "profiles", "optimizer", "simulator", "execution", "reports"},
+    "cli": {"catalog", "profiles", "optimizer", "simulator", "execution", "reports", "service"},
 }
 TRAINS = {"isocost.profiles.models", "isocost.profiles.training"}  # import TensorFlow at the top
 
