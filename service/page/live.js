@@ -169,7 +169,7 @@ const UNITS = [[172800, 86400, "days"], [7200, 3600, "hours"], [120, 60, "minute
 
 function draw(asked, rows) {
   if (typeof Plotly === "undefined") return;
-  const [, unit, name] = UNITS.find(([from]) => space.times[1] > from);
+  const [, unit, name] = UNITS.find(([from]) => Math.max(...space.front.time_s) > from);
   const probability = space.deadline_probability;
   const hover = (one) => escaped(`${hardware(one)}, ${place(one)}, ${terms(one)}`);
   const cheapest = space.costs[0] / 2;
@@ -194,7 +194,7 @@ function draw(asked, rows) {
     type: "line", line: { color: colour("warn"), dash: "dash", width: 2 },
     ...(axis === "x" ? { x0: value, x1: value, y0: 0, y1: 1, yref: "paper" } : { y0: value, y1: value, x0: 0, x1: 1, xref: "paper" }),
   });
-  const axis = (title) => ({ type: "log", title: { text: title }, gridcolor: colour("rule"), linecolor: colour("rule"), zeroline: false, dtick: "D2", exponentformat: "none" });
+  const axis = (title) => ({ type: "log", title: { text: title }, gridcolor: colour("rule"), linecolor: colour("rule"), zeroline: false, dtick: innerWidth < 600 ? 1 : "D2", exponentformat: "none" });
   Plotly.react("front", [rest, front, others, chosen], {
     margin: { l: 70, r: 10, t: 10, b: 50 }, showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
     paper_bgcolor: colour("panel"), plot_bgcolor: colour("panel"), font: { color: colour("ink") },
