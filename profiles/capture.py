@@ -414,8 +414,9 @@ def _resumed(first: Any, rest: Iterator[Any]) -> Callable[[], Iterator[Any]]:
     def elements() -> Iterator[Any]:
         while ahead:
             yield ahead.pop()
-        for batch in rest:  # not "yield from", which would close the generator with the first reader
-            yield batch  # noqa: UP028
+        # Not "yield from", which would close the generator together with its first reader.
+        for batch in rest:  # noqa: UP028
+            yield batch
 
     return elements
 
@@ -557,8 +558,8 @@ def _loss_name(loss: Any) -> str:
         return ", ".join(map(_loss_name, loss))
     if loss is None or isinstance(loss, str):
         return loss or "its own loss"
-    name = getattr(loss, "name", None) or getattr(loss, "__name__", "")
-    return name if str(name).isidentifier() else "a loss of its own"
+    name = str(getattr(loss, "name", None) or getattr(loss, "__name__", ""))
+    return name if name.isidentifier() else "a loss of its own"
 
 
 def _notes(fit: Fit, dataset: Any, text: str, number: int) -> Iterator[str]:
