@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 OUT ?= isocost-demo
 
-.PHONY: install demo test test-long lint format screenshots clean
+.PHONY: install demo test test-long lint format screenshots docs skypilot clean
 
 install: $(VENV)/.installed
 
@@ -45,5 +45,17 @@ format: install
 screenshots: install
 	$(BIN)/python docs/screenshots.py $(if $(KEEP),--records $(KEEP))
 
+# The documents as a site in site/; a broken link or a page outside the navigation fails.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# SkyPilot wants other versions of what we need, so a test asks its loader in a Python of its own.
+skypilot: .venv-skypilot/.installed
+
+.venv-skypilot/.installed:
+	$(PYTHON) -m venv .venv-skypilot
+	.venv-skypilot/bin/python -m pip install --quiet skypilot==0.14.1
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(OUT) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OUT) .venv-skypilot site .mypy_cache .pytest_cache .ruff_cache

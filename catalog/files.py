@@ -96,7 +96,7 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
 
-class _PlainLoader(yaml.SafeLoader):
+class PlainLoader(yaml.SafeLoader):
     """YAML as text, numbers, truth values, lists and mappings; a key that stands twice is a mistake."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -116,7 +116,7 @@ def _no_timestamp(loader: yaml.SafeLoader, node: yaml.Node) -> str:
     return str(node.value)
 
 
-_PlainLoader.add_constructor("tag:yaml.org,2002:timestamp", _no_timestamp)
+PlainLoader.add_constructor("tag:yaml.org,2002:timestamp", _no_timestamp)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         if is_json:
             content = json.loads(text, object_pairs_hook=_once)
         else:
-            content = yaml.load(text, Loader=_PlainLoader)
+            content = yaml.load(text, Loader=PlainLoader)
     except yaml.constructor.ConstructorError as error:
         mark = error.problem_mark
         line = f" at line {mark.line + 1}" if mark else ""

@@ -5,7 +5,19 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from . import catalog, doctor, init, optimize, profile, report, run, schema, serve, simulate
+from . import (
+    catalog,
+    doctor,
+    init,
+    manifest,
+    optimize,
+    profile,
+    report,
+    run,
+    schema,
+    serve,
+    simulate,
+)
 
 ORDER = ("init", "profile", "optimize", "simulate", "run", "report", "serve", "catalog")
 
@@ -36,6 +48,7 @@ app.command("run")(run.run)
 app.command("report")(report.report)
 app.command("serve")(serve.serve)
 app.add_typer(catalog.app, name="catalog")
+app.add_typer(manifest.app, name="manifest")
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..execution.record import Run
 
 SETTING, LIMITS, SURVIVING = "Another setting than planned", "Limits", "Surviving"
+CLUSTER = "On a cluster or cloud"
 EXIT_FAILED, EXIT_INTERRUPTED = 4, 130
 LONGEST_S = 10 * 365 * 86_400.0
 
@@ -20,7 +21,8 @@ def run(
     engine: Annotated[
         str,
         typer.Option(
-            help="Where the workers run: local, ray, slurm, or module:factory of your own."
+            help="Where the workers run: local, ray, slurm, kubernetes, jobset, trainjob, ack, "
+            "pai-dlc, skypilot, or module:factory of your own."
         ),
     ] = "local",
     workers: Annotated[
@@ -163,6 +165,48 @@ def run(
             rich_help_panel=SURVIVING,
         ),
     ] = "30s",
+    image: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ISOCOST_IMAGE",
+            help="Container image that holds isocost, NAME@sha256:...",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of the run there; the job's.", rich_help_panel=CLUSTER)
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option(help="Of Kubernetes; the context's.", rich_help_panel=CLUSTER)
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option(help="Of the kubeconfig; the current.", rich_help_panel=CLUSTER)
+    ] = None,
+    claim: Annotated[
+        str | None,
+        typer.Option(
+            help="Where checkpoints are kept: volume claim, data set of PAI, or bucket.",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    data_claim: Annotated[
+        str | None,
+        typer.Option(help="The same for data, at /isocost/data.", rich_help_panel=CLUSTER),
+    ] = None,
+    code_path: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of the image that holds the model's Python files; else they are sent.",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    workspace: Annotated[
+        str | None, typer.Option(help="Of PAI, its id.", rich_help_panel=CLUSTER)
+    ] = None,
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", help="Submit, and do not wait.", rich_help_panel=CLUSTER),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Run file; its folder keeps checkpoints beside it."),
@@ -186,18 +230,22 @@ def run(
     isocost run plan.json --strategy mirrored --workers 4 --global-batch 128;
     isocost run plan.json --deadline 20m --budget 0.50;
     isocost run plan.json --calibrate;
-    isocost run plan.json --engine slurm --dry-run
+    isocost run plan.json --engine slurm --dry-run;
+    isocost run plan.json --engine kubernetes --image NAME@sha256:... --dry-run
     """
     from ..catalog.files import InputError, write_whole
     from ..execution import calibration
+    from ..execution.engines import ELSEWHERE
     from ..execution.engines import engine as engine_named
+    from ..execution.manifests.ordering import Wishes
     from ..execution.record import LearningRateRule
     from ..execution.run import execute, launch_of
-    from ..execution.setup import set_up
+    from ..execution.setup import planned_job, set_up
     from ..execution.supervisor import Patience
     from ..execution.telemetry import StepLine
     from ..optimizer.plan import Plan
     from ..profiles.records import Precision, Strategy
+    from .elsewhere import elsewhere
     from .output import (
         ended_like_ctrl_c,
         err,
@@ -208,6 +256,52 @@ def run(
         started_at,
     )
 
+    if engine in ELSEWHERE:
+        here = {
+            "--workers": workers,
+            "--strategy": strategy,
+            "--per-device-batch": per_device_batch,
+            "--global-batch": global_batch,
+            "--accumulate": accumulate,
+            "--learning-rate": learning_rate,
+            "--precision": precision,
+            "--xla": xla,
+            "--threads": threads,
+            "--resume": resume,
+            "--deadline": deadline,
+            "--budget": budget,
+            "--local-price": local_price,
+            "--output": output,
+            "--report": report,
+        }
+        if given := [option for option, value in here.items() if value is not None]:
+            raise InputError(
+                f"{', '.join(given)}: not for --engine {engine}, which takes the plan as it is and "
+                "keeps the run there; plan anew instead"
+            )
+        elsewhere(
+            planned_job(Plan.read(plan), job),
+            engine,
+            Wishes(
+                image=image,
+                name=name,
+                namespace=namespace,
+                claim=claim,
+                data_claim=data_claim,
+                code_path=code_path,
+                seed=seed or 0,
+                max_steps=max_steps,
+                checkpoint_every_s=None
+                if checkpoint_every is None
+                else _seconds("--checkpoint-every", checkpoint_every),
+            ),
+            workspace=workspace,
+            context=context,
+            dry_run=dry_run,
+            detach=detach,
+            as_json=as_json,
+        )
+        return
     startup_s = _seconds("--startup-timeout", startup_timeout)
     patience = Patience(
         arrive_s=startup_s / 10,

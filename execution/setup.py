@@ -71,10 +71,7 @@ class Setup:
 
     @property
     def mean_to_interruption_s(self) -> float:
-        """Of all nodes together, by the plan's failure rate and the hazard of young spot machines."""
-        known = self.candidate.reliability
-        hazard_per_h = known.spot_hazard[0].per_h if known.spot_hazard else 0.0
-        return 3600 / max(self.candidate.nodes * (known.node_failures_per_h + hazard_per_h), 1e-6)
+        return mean_to_interruption_s(self.candidate)
 
     def predicted(self, steps: int) -> PredictedFigures:
         """Throughput, and time and cost of so many steps from the start of the processes."""
@@ -88,6 +85,13 @@ class Setup:
             cost_usd=time_s / 3600 * self.usd_per_h,
             basis=self.basis,
         )
+
+
+def mean_to_interruption_s(candidate: PlannedCandidate) -> float:
+    """Of all nodes together, by the plan's failure rate and the hazard of young spot machines."""
+    known = candidate.reliability
+    hazard_per_h = known.spot_hazard[0].per_h if known.spot_hazard else 0.0
+    return 3600 / max(candidate.nodes * (known.node_failures_per_h + hazard_per_h), 1e-6)
 
 
 def set_up(
@@ -110,7 +114,7 @@ def set_up(
     Workers share the plan's global batch unless another batch is asked for. Raises InputError where
     nothing can run here, or not like that.
     """
-    planned = _job(plan, job)
+    planned = planned_job(plan, job)
     candidate = planned.runnable_here
     if candidate is None:
         raise InputError(
@@ -247,7 +251,8 @@ def _predicted(
     return step_s * knobs.accumulate, math.hypot(sigma, STALE_SIGMA if strange else 0.0), word
 
 
-def _job(plan: Plan, name: str | None) -> PlannedJob:
+def planned_job(plan: Plan, name: str | None) -> PlannedJob:
+    """The job of that name, or the only one; InputError where there is none."""
     if name is None and len(plan.jobs) == 1:
         return plan.jobs[0]
     found = [job for job in plan.jobs if job.name == name]

@@ -15,8 +15,11 @@ from .local import Local
 
 # Imported when asked for: an engine may need a package that is not there.
 KNOWN = {"local": "local:Local", "ray": "ray:Ray", "slurm": "slurm:Slurm"}
+# These take a file that says everything (execution/manifests), not a gang of this machine's.
+ELSEWHERE = ("kubernetes", "jobset", "trainjob", "ack", "pai-dlc", "skypilot")
 
 __all__ = [
+    "ELSEWHERE",
     "KNOWN",
     "Engine",
     "EngineFailed",
@@ -39,7 +42,7 @@ def engine(name: str) -> Engine:
         return _made(importlib.import_module(f".{module}", __package__), factory, name)
     module, colon, factory = name.partition(":")
     if not colon:
-        raise InputError(f"there is no engine '{name}'{did_you_mean(name, KNOWN)}")
+        raise InputError(f"there is no engine '{name}'{did_you_mean(name, [*KNOWN, *ELSEWHERE])}")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
