@@ -63,12 +63,12 @@ def opened(browser: Browser, path: Path) -> tuple[float, float, float]:
           if ({ALL}) {{ window.all = performance.now(); clearInterval(watch); }}
         }}, 5);"""
     )
+    session = context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
     page.goto(path.as_uri())
     page.wait_for_selector("html[data-charts=drawn]", state="attached")
     page.wait_for_timeout(100)  # until the watch has seen it
     first, whole = page.evaluate("[window.first / 1000, window.all / 1000]")
-    session = context.new_cdp_session(page)
-    session.send("Performance.enable")
     metrics = session.send("Performance.getMetrics")["metrics"]
     cpu = next(one["value"] for one in metrics if one["name"] == "TaskDuration")
     context.close()
