@@ -42,12 +42,14 @@ function themeButton() {
 /* ---- charts: drawn once they can be seen, the others of the open tab when there is time ---- */
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
+const charts = [...document.querySelectorAll(".chart")];
 const drawn = new Set();
+let figures = [];  // of each chart, as JSON
 
 /* A figure's data and layout; on dark paper with each colour's dark partner. */
 function figureOf(chart, dark) {
   const partners = read("dark");
-  return JSON.parse(chart.nextElementSibling.textContent, (key, value) =>
+  return JSON.parse(figures[charts.indexOf(chart)], (key, value) =>
     dark && typeof value === "string" && Object.hasOwn(partners, value) ? partners[value] : value);
 }
 
@@ -65,7 +67,7 @@ const visible = (chart) => chart.offsetParent !== null;
 const pause = () => new Promise((resolve) => setTimeout(resolve));
 
 async function drawOpen() {
-  const waiting = [...document.querySelectorAll(".chart")].filter((one) => visible(one) && !drawn.has(one));
+  const waiting = charts.filter((one) => visible(one) && !drawn.has(one));
   const near = (one) => one.getBoundingClientRect().top < 1.5 * innerHeight;
   for (const chart of [...waiting.filter(near), ...waiting.filter((one) => !near(one))]) {
     if (!drawn.has(chart) && visible(chart)) {
@@ -86,6 +88,7 @@ async function inflate(text) {
 }
 
 async function loadPlotly() {
+  figures = JSON.parse(await inflate(document.getElementById("figures").textContent));
   const script = document.createElement("script");
   script.textContent = await inflate(document.getElementById("plotly").textContent);
   document.head.append(script);
@@ -227,7 +230,7 @@ function printing() {
     for (const panel of document.querySelectorAll(".panel")) panel.dataset.before = String(panel.hidden);
     for (const panel of document.querySelectorAll(".panel")) panel.hidden = false;
     root.dataset.theme = "light";
-    for (const chart of document.querySelectorAll(".chart")) draw(chart, false, 680);
+    for (const chart of charts) draw(chart, false, 680);
   });
   addEventListener("afterprint", () => {
     setTheme(before);
@@ -249,7 +252,7 @@ async function start() {
 }
 
 start().catch((error) => {
-  for (const chart of document.querySelectorAll(".chart")) {
+  for (const chart of charts) {
     if (!drawn.has(chart)) chart.textContent = `This chart could not be drawn: ${error.message}`;
   }
   console.error(error);

@@ -58,6 +58,7 @@ def render(documents: Sequence[Document], *, title: str | None = None) -> str:
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
         dark=DARK,
         config=PLOTLY_CONFIG,
+        figures=_packed(_json([_json(one.figure) for tab in tabs for one in tab.drawings()])),
         plotly=_plotly(),
         version=__version__,
     )
@@ -88,9 +89,8 @@ class Packed:
 def _plotly() -> Packed:
     """plotly.js from the installed package: 4.8 MB, 2.0 MB packed."""
     script = get_plotlyjs()
-    packed = gzip.compress(script.encode(), compresslevel=9, mtime=0)
     return Packed(
-        base64.b64encode(packed).decode(),
+        _packed(script),
         _policy_hash(script),
         # The styles of geographic maps: no page of ours has one, and the policy would refuse them.
         tuple(re.findall(r'if\(!document\.getElementById\("([0-9a-f]{64})"\)\)', script)),
@@ -138,14 +138,23 @@ def _tied(text: str) -> str:
     return text.replace(" × ", "\u00a0×\u00a0")  # noqa: RUF001
 
 
-def _script_json(value: Any) -> Markup:
-    """JSON that is safe inside a script element, whatever names it holds."""
-    text = json.dumps(
+def _packed(text: str) -> str:
+    """Compressed, in letters and digits that need no escaping."""
+    return base64.b64encode(gzip.compress(text.encode(), compresslevel=9, mtime=0)).decode()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(
         value.to_plotly_json() if hasattr(value, "to_plotly_json") else value,
         default=lambda part: part.to_plotly_json(),
         allow_nan=False,
         separators=(",", ":"),
     )
+
+
+def _script_json(value: Any) -> Markup:
+    """JSON that is safe inside a script element, whatever names it holds."""
+    text = _json(value)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)

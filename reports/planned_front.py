@@ -263,7 +263,7 @@ def _marks(info: Frontier, mark: Mark) -> go.Scatter:
         else None,
         mode="markers+text" if labelled else "markers",
         text=[_LABELS[mark]] * len(points) if labelled else None,
-        textposition="top center",
+        textposition="bottom center",
         textfont={"color": INK, "size": 12},
         cliponaxis=False,
         name=name,

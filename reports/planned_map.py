@@ -15,7 +15,7 @@ from .planned import identity
 
 Corner = tuple[float, float, float]
 
-COLOURS = (*SERIES[:5], "#56b4e9", "#f0e442", INK)  # the rest of Okabe and Ito's palette as well
+COLOURS = (*SERIES[:5], "#8c8c8c", "#f0e442", "#6a51a3")  # none is another's dark partner
 MOST_NAMED = 6  # in the legend; the others have their numbers and the table
 LEAST_NUMBERED = 0.012  # share of the triangle that has room for a number
 

@@ -7,20 +7,18 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from ..catalog import load as load_catalog
-from ..profiles.records import Measurement, Profile
+from ..profiles.records import Estimate, Profile
 from . import words
+from .breakdown import breakdowns, draw_breakdowns
 from .content import Block, Drawing, Note, Section, Tab, Table, cell, facts
 from .drawing import (
     ACCENT,
-    GREEN,
     INK,
     MUTED,
-    ORANGE,
     axis,
     draw,
     plain,
     row_label,
-    time_axis,
 )
 from .profiled import curves, draw_curves, profile_sentence
 from .profiled_roofline import draw_roofline, roofline
@@ -83,20 +81,26 @@ def _blocks(profile: Profile) -> Iterator[Block]:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """How many times the throughput a knob gives, all else equal, with its 95 % interval."""
+    """How many times the throughput a knob gives, all else equal, with its 95 % interval.
+
+    measured: both settings were; else one of them was predicted from the others.
+    """
 
     knob: str
     setting: str
     ratio: float
     ci95: tuple[float, float]
+    measured: bool
 
 
 def effects(profile: Profile) -> tuple[Effect, ...]:
-    """Each pair of measured settings that differ in XLA alone, or in precision alone.
+    """Each pair of settings that differ in XLA alone, or in precision alone, one of them measured.
 
     Logarithms of both step times err independently, so that their half widths add in squares.
     """
-    by_setting = {one.setting: one for one in profile.measurements}
+    measured = {one.setting for one in profile.measurements}
+    by_setting = {one.setting: one.step_time_s for one in profile.predicted}
+    by_setting |= {one.setting: one.step_time_s for one in profile.measurements}
     found = []
     for setting, one in by_setting.items():
         knobs = setting.knobs
@@ -107,24 +111,24 @@ def effects(profile: Profile) -> tuple[Effect, ...]:
             plainer.append((knobs.precision.removeprefix("mixed_"), {"precision": "float32"}))
         for name, change in plainer:
             without = setting.model_copy(update={"knobs": knobs.model_copy(update=change)})
-            if without in by_setting:
-                found.append(_effect(name, by_setting[without], one))
+            known = {setting, without} & measured
+            if without in by_setting and known:
+                ratio = by_setting[without].value / one.value
+                half = math.hypot(_half_width(by_setting[without]), _half_width(one))
+                found.append(
+                    Effect(
+                        knob=name,
+                        setting=without.describe(),
+                        ratio=ratio,
+                        ci95=(ratio * math.exp(-half), ratio * math.exp(half)),
+                        measured=len(known) == 2,
+                    )
+                )
     return tuple(found)
 
 
-def _effect(name: str, without: Measurement, with_: Measurement) -> Effect:
-    ratio = without.step_time_s.value / with_.step_time_s.value
-    half = math.hypot(*(_half_width(one) for one in (without, with_)))
-    return Effect(
-        knob=name,
-        setting=without.setting.describe(),
-        ratio=ratio,
-        ci95=(ratio * math.exp(-half), ratio * math.exp(half)),
-    )
-
-
-def _half_width(one: Measurement) -> float:
-    low, high = one.step_time_s.ci95
+def _half_width(one: Estimate) -> float:
+    low, high = one.ci95
     return math.log(high / low) / 2
 
 
@@ -138,7 +142,12 @@ def draw_effects(found: tuple[Effect, ...]) -> Drawing:
                 y=places,
                 mode="markers",
                 name="95 % interval",
-                marker={"size": 11, "color": ACCENT},
+                marker={
+                    "size": 11,
+                    "color": ACCENT,
+                    "symbol": ["circle" if one.measured else "circle-open" for one in found],
+                    "line": {"width": 2, "color": ACCENT},
+                },
                 error_x={
                     "symmetric": False,
                     "array": [one.ci95[1] - one.ratio for one in found],
@@ -181,121 +190,21 @@ def draw_effects(found: tuple[Effect, ...]) -> Drawing:
         title="What XLA and precision do",
         caption=(
             "Right of the dotted line the knob makes training faster; an interval that crosses it may be "
-            f"chance ({unsure} of {len(found)} do)."
+            f"chance ({unsure} of {len(found)} do). Of an open mark one side was predicted, not measured."
         ),
         label="; ".join(f"{one.knob} at {one.setting}: {one.ratio:.2f} times" for one in found)
         + f"; within {min(ends):.2f} to {max(ends):.2f} in all.",
         figure=figure,
         data=Table(
             caption="Throughput with the knob over throughput without",
-            heads=("Knob", "At", "Times", "95 % within"),
+            heads=("Knob", "At", "Times", "95 % within", "Both measured"),
             rows=tuple(
                 (
                     cell(one.knob),
                     cell(one.setting),
                     cell(f"{one.ratio:.3f}", key=one.ratio),
                     cell(f"{one.ci95[0]:.3f} to {one.ci95[1]:.3f}"),
-                )
-                for one in found
-            ),
-        ),
-    )
-
-
-# ---------------------------------------------------------------------------- step breakdown
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Where the time of one setting's step goes, seconds."""
-
-    setting: str
-    compute_s: float
-    communication_s: float
-    input_s: float
-
-    @property
-    def total_s(self) -> float:
-        return self.compute_s + self.communication_s + self.input_s
-
-
-def breakdowns(profile: Profile) -> tuple[Parts, ...]:
-    return tuple(
-        Parts(
-            setting=one.setting.describe(),
-            compute_s=max(one.breakdown.compute_s, 0.0),
-            communication_s=max(one.breakdown.communication_s, 0.0),
-            input_s=max(one.breakdown.input_s, 0.0),
-        )
-        for one in profile.measurements
-        if one.breakdown is not None
-    )
-
-
-def draw_breakdowns(found: tuple[Parts, ...]) -> Drawing:
-    places = list(range(len(found)))
-    kinds = (
-        ("computing", ACCENT, [one.compute_s for one in found]),
-        ("exchanging gradients", GREEN, [one.communication_s for one in found]),
-        ("waiting for input", ORANGE, [one.input_s for one in found]),
-    )
-    figure = draw(
-        [
-            go.Bar(
-                x=values,
-                y=places,
-                orientation="h",
-                width=0.36,
-                name=name,
-                marker={"color": colour},
-                hovertext=[
-                    f"{plain(one.setting)}<br>{name}: {words.duration(value)}, "
-                    f"{words.share(value / one.total_s)}"
-                    for one, value in zip(found, values, strict=True)
-                ],
-                hoverinfo="text",
-            )
-            for name, colour, values in kinds
-        ],
-        x=time_axis(
-            "time of a step", [0.0, *(one.total_s for one in found)], log=False, rangemode="tozero"
-        ),
-        y=axis("", visible=False, range=[len(found) - 0.6, -0.8]),
-        height_px=110 + 54 * len(found),
-        barmode="stack",
-        showlegend=True,
-        annotations=[
-            row_label(f"<b>{words.duration(one.total_s)}</b> {plain(one.setting)}", place - 0.24)
-            for place, one in zip(places, found, strict=True)
-        ],
-    )
-    return Drawing(
-        title="Where a step's time goes",
-        caption=(
-            "Input is what a step loses against one whose batch is already there, exchange an all-reduce of "
-            "the gradients on its own; computing is the rest."
-        ),
-        label="; ".join(
-            f"{one.setting}: {words.share(round(one.compute_s / one.total_s, 3))} computing"
-            for one in found
-        )
-        + ".",
-        figure=figure,
-        data=Table(
-            caption="Parts of a step",
-            heads=("Setting", "Computing", "Exchange", "Input", "Step"),
-            rows=tuple(
-                (
-                    cell(one.setting),
-                    *(
-                        cell(words.duration(value), key=value)
-                        for value in (
-                            one.compute_s,
-                            one.communication_s,
-                            one.input_s,
-                            one.total_s,
-                        )
-                    ),
+                    cell("yes" if one.measured else "no"),
                 )
                 for one in found
             ),

@@ -7,9 +7,10 @@ from itertools import pairwise
 import plotly.graph_objects as go
 
 from ..execution.record import Run
-from ..profiles.records import Host
+from ..profiles.records import Breakdown, Host
 from . import words
-from .content import Block, Drawing, Note, Section, Tab, Table, cell, facts
+from .breakdown import Parts, draw_breakdowns
+from .content import Block, Drawing, Facts, Note, Section, Tab, Table, cell, facts
 from .drawing import ACCENT, GREEN, MUTED, ORANGE, VERMILLION, axis, draw, row_label, time_axis
 from .ran import (
     draw_comparisons,
@@ -39,26 +40,73 @@ def _blocks(run: Run) -> Iterator[Block]:
         draw_comparisons(run),
         draw_waterfall(waterfall(run)),
         draw_split(split(run)),
+        draw_breakdowns((step_parts(run.breakdown, run),)) if run.breakdown else None,
         draw_step_times(run),
         draw_losses(run),
     ):
         if drawing is not None:
             yield drawing
+    yield from (Note(text) for text in run.notes)
     if run.recoveries:
         yield Table(
             title="Restarts",
             caption="What went wrong, and from where the run went on",
-            heads=("After", "Went on from step", "Steps lost", "Because"),
+            heads=("After", "Went on from step", "Steps lost", "Done again", "Because"),
             rows=tuple(
                 (
                     cell(words.duration(one.at_s)),
                     cell(f"{one.from_step:,}"),
                     cell(f"{one.lost_steps:,}"),
+                    cell(words.duration(one.lost_s)),
                     cell(one.reason),
                 )
                 for one in run.recoveries
             ),
         )
+    if (found := _kept(run)).rows:
+        yield found
+
+
+def step_parts(breakdown: Breakdown, run: Run) -> Parts:
+    """The medians of a step's parts over the run."""
+    return Parts(
+        setting=f"batch {run.per_device_batch}, {words.count(run.workers, 'worker')}",
+        compute_s=max(breakdown.compute_s, 0.0),
+        communication_s=max(breakdown.communication_s, 0.0),
+        input_s=max(breakdown.input_s, 0.0),
+    )
+
+
+def _kept(run: Run) -> Facts:
+    """Limits, checkpoints and samples, as far as the run knows them."""
+    limits, saved, seen = run.limits, run.checkpointing, run.samples_seen
+    rows = []
+    if limits is not None:
+        spent = f"{words.duration(limits.spent_s)}, {words.usd(limits.spent_usd)}"
+        asked = [
+            *([f"deadline {words.duration(limits.deadline_s)}"] if limits.deadline_s else []),
+            *([f"budget {words.usd(limits.budget_usd)}"] if limits.budget_usd is not None else []),
+        ]
+        rows.append(("spent in all", f"{spent}{' of ' + ', '.join(asked) if asked else ''}"))
+    if saved is not None:
+        write = "" if saved.write_s is None else f", {words.duration(saved.write_s)} each"
+        rows.append(("checkpoints", f"{words.count(run.checkpoints, 'checkpoint')}{write}"))
+    if seen is not None:
+        passes = (
+            ""
+            if seen.passes is None
+            else f"; {seen.once} of {words.count(seen.passes, 'whole pass', 'whole passes')} saw every "
+            "sample exactly once"
+        )
+        each = ", ".join(f"{count:,}" for count in seen.per_worker)
+        rows.append(("samples by worker", f"{each}{passes}"))
+    if run.learning_rate.rule != "none":
+        rows.append(
+            ("learning rate", f"{run.learning_rate.factor:g} times, rule {run.learning_rate.rule}")
+        )
+    if run.memory_bytes:
+        rows.append(("memory", words.size(run.memory_bytes)))
+    return facts("What was kept to", *rows)
 
 
 # --------------------------------------------------------------------------------- waterfall

@@ -1,12 +1,12 @@
-"""A replayed trace as a tab: completion times as curves, how busy the cluster was, policies side by side."""
+"""A replayed trace in sentences and figures: completion times, how busy the cluster was, policies."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go
 
 from ..simulator.metrics import Comparison, Difference, Figures
 from . import words
-from .content import Block, Drawing, Note, Section, Tab, Table, cell, facts
+from .content import Drawing, Table, cell
 from .drawing import (
     ACCENT,
     INK,
@@ -20,48 +20,8 @@ from .drawing import (
     time_axis,
 )
 
+SAME = 1e-9  # of a time: equal but for rounding
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-
-
-def replay_tab(found: Figures) -> Tab:
-    """One replay as a tab of a page."""
-    return Tab(
-        name=f"Replay: {found.policy}",
-        lead=(replay_sentence(found),),
-        sections=(
-            Section(
-                f"The replay under {found.policy}",
-                (
-                    figures_table([found]),
-                    *_curves([found]),
-                    *_usage([found]),
-                ),
-            ),
-            _words(),
-            _provenance(found.trace, [found]),
-        ),
-    )
-
-
-def comparison_tab(found: Comparison) -> Tab:
-    """Policies side by side as a tab of a page."""
-    return Tab(
-        name="Policies",
-        lead=(comparison_sentence(found),),
-        sections=(
-            Section(
-                "Policies side by side",
-                (
-                    figures_table(found.policies),
-                    *([draw_differences(found)] if found.differences else []),
-                    *_curves(found.policies),
-                    *_usage(found.policies),
-                ),
-            ),
-            _words(),
-            _provenance(found.trace, found.policies),
-        ),
-    )
 
 
 # --------------------------------------------------------------------------------- sentences
@@ -79,6 +39,11 @@ def replay_sentence(found: Figures) -> str:
 def comparison_sentence(found: Comparison) -> str:
     best = min(found.policies, key=lambda one: one.avg_jct_s)
     worst = max(found.policies, key=lambda one: one.avg_jct_s)
+    if worst.avg_jct_s <= best.avg_jct_s * (1 + SAME):
+        return (
+            f"All {len(found.policies)} policies have the same average completion time on "
+            f"{words.count(best.jobs, 'job')}, {words.duration(best.avg_jct_s)}."
+        )
     return (
         f"Of {len(found.policies)} policies on {words.count(best.jobs, 'job')}, {best.policy} has the "
         f"shortest average completion time, {words.duration(best.avg_jct_s)}; {worst.policy} has the "
@@ -86,62 +51,7 @@ def comparison_sentence(found: Comparison) -> str:
     )
 
 
-# ------------------------------------------------------------------------------------ tables
-
-
-def figures_table(found: Sequence[Figures]) -> Table:
-    late = any(one.deadline_misses is not None for one in found)
-    return Table(
-        caption="Completion times, waiting, use and cost",
-        heads=(
-            "Policy",
-            "Average JCT",
-            "Median",
-            "99 %",
-            "Wait",
-            "Makespan",
-            "Used",
-            "Cost",
-            "Preemptions",
-            *(["Late"] if late else []),
-        ),
-        rows=tuple(
-            (
-                cell(one.policy),
-                *(
-                    cell(words.duration(value), key=value)
-                    for value in (
-                        one.avg_jct_s,
-                        one.median_jct_s,
-                        one.p99_jct_s,
-                        one.avg_wait_s,
-                        one.makespan_s,
-                    )
-                ),
-                cell(words.share(one.utilization), key=one.utilization),
-                cell(words.usd(one.total_cost_usd), key=one.total_cost_usd),
-                cell(f"{one.preemptions:,}", key=one.preemptions),
-                *([cell(f"{one.deadline_misses or 0:,}")] if late else []),
-            )
-            for one in found
-        ),
-    )
-
-
 # ------------------------------------------------------------------------------------- curves
-
-
-def _curves(found: Sequence[Figures]) -> Iterator[Block]:
-    with_times = [one for one in found if one.jct_quantiles_s]
-    if not with_times:
-        yield Note(
-            "The completion times of single jobs are not in this file; 'isocost simulate' of today keeps "
-            "their quantiles."
-        )
-        return
-    yield draw_cdf(with_times, "completion time", [one.jct_quantiles_s for one in with_times])
-    if any(one.wait_quantiles_s and one.wait_quantiles_s[-1] > 0 for one in with_times):
-        yield draw_cdf(with_times, "wait", [one.wait_quantiles_s for one in with_times])
 
 
 def draw_cdf(
@@ -308,13 +218,6 @@ def _signed_time_axis(title: str, values: Sequence[float]) -> dict[str, object]:
 # -------------------------------------------------------------------------------------- usage
 
 
-def _usage(found: Sequence[Figures]) -> Iterator[Block]:
-    known = [one for one in found if one.usage is not None]
-    if known:
-        yield draw_usage(known)
-        yield draw_waiting(known)
-
-
 def draw_usage(found: Sequence[Figures]) -> Drawing:
     """Share of the GPUs in use over time: each accelerator of one policy, or each policy's mean."""
     lines: list[tuple[str, float, float, tuple[float, ...]]] = []
@@ -421,39 +324,3 @@ def _over_time(
 def _quarters(values: tuple[float, ...]) -> list[tuple[float, ...]]:
     size = max(len(values) // 4, 1)
     return [values[k * size : (k + 1) * size] or values[-size:] for k in range(4)]
-
-
-# --------------------------------------------------------------------------------- provenance
-
-
-def _words() -> Section:
-    return Section(
-        "What the words mean",
-        (
-            facts(
-                "",
-                ("JCT", "Job completion time: from the submission of a job to its end."),
-                ("wait", "From the submission to the first start."),
-                ("makespan", "From the first submission to the last end."),
-                ("used", "GPU time held over GPU time there, over the makespan."),
-                ("cost", "What was held, at the prices of the cluster file."),
-                ("late", "Jobs that end after their deadline."),
-            ),
-        ),
-    )
-
-
-def _provenance(trace: str, found: Sequence[Figures]) -> Section:
-    first = found[0]
-    return Section(
-        "Where the replay comes from",
-        (
-            facts(
-                "",
-                ("trace", trace),
-                ("jobs", f"{first.jobs:,}"),
-                ("made", f"{first.created:%Y-%m-%d %H:%M} UTC" if first.created else ""),
-                ("policies", ", ".join(one.policy for one in found)),
-            ),
-        ),
-    )

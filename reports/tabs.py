@@ -1,6 +1,7 @@
 """Documents as the tabs of a page, in the order of the work."""
 
 from collections.abc import Callable, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from ..catalog.files import Document, InputError
@@ -14,16 +15,21 @@ from .planned_page import plan_tab
 from .profiled_page import profile_tab
 from .ran_page import run_tab
 from .rehearsed_page import simulation_tab
-from .replayed import comparison_tab, replay_tab
+from .replayed_page import comparison_tab, replay_tab
 
 Names = Callable[[Any], Sequence[str]]
+
+
+def _file(trace: str) -> str:
+    return PurePath(trace).name or "a trace"
+
 
 # What a page can show, in the order of its tabs, and the names of the jobs that each is about.
 PAGES: dict[type[Document], tuple[Callable[[Any], Tab], Names]] = {
     Plan: (plan_tab, lambda plan: [job.name for job in plan.jobs]),
     Simulation: (simulation_tab, lambda found: [job.name for job in found.jobs]),
-    Comparison: (comparison_tab, lambda found: [f"Policies on {found.trace or 'a trace'}"]),
-    Figures: (replay_tab, lambda found: [f"{found.trace or 'A trace'} under {found.policy}"]),
+    Comparison: (comparison_tab, lambda found: [f"Policies on {_file(found.trace)}"]),
+    Figures: (replay_tab, lambda found: [f"{_file(found.trace)} under {found.policy}"]),
     Run: (run_tab, lambda run: [run.job]),
     Profile: (profile_tab, lambda profile: [profile.workload]),
 }

@@ -1,6 +1,5 @@
 """Pages in a real browser with no network: everything is drawn, works, and can be read by everybody."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -467,12 +466,3 @@ def test_thinning_leaves_few_points_that_fill_the_same_picture(explained: Plan) 
         span = max(every) - min(every)
         assert min(few) - min(every) < 0.15 * span
         assert max(every) - max(few) < 0.15 * span
-
-
-def test_figures_are_json_that_a_script_element_can_hold(html: str) -> None:
-    figures = html.split('<script type="application/json" class="figure">')[1:]
-    assert len(figures) > 12
-    for text in figures:
-        body = text.split("</script>")[0]
-        assert not set("<>&") & set(body)
-        assert json.loads(body)["data"]

@@ -1,5 +1,7 @@
 """What a page says equals what its documents say, whatever they are called, and asks no network."""
 
+import base64
+import gzip
 import json
 import re
 from html.parser import HTMLParser
@@ -422,11 +424,11 @@ class Elements(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
         self.tags.append((tag, found))
-        self._inside = found.get("class") == "figure"
+        self._inside = found.get("id") == "figures"
 
     def handle_data(self, data: str) -> None:
         if self._inside:
-            self.figures.append(data)
+            self.figures = json.loads(gzip.decompress(base64.b64decode(data)))
             self._inside = False
 
     def count(self, tag: str, **wanted: str) -> int:
@@ -501,9 +503,7 @@ def test_names_run_nothing_wherever_they_stand(documents: dict[str, Document], p
     assert elements.count("img") == 0
     assert not any(key.startswith("on") for _, attrs in elements.tags for key in attrs)
     assert "{{7*7}}" in page
-    for text in elements.figures:
-        assert not set("<>&") & set(text)
-        json.loads(text)
+    assert len(elements.figures) == len(harmless.figures)
 
 
 def test_prices_and_their_dates_and_the_proof_are_on_the_page(plan: Plan) -> None:
