@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 LARGEST_PAGE_BYTES = 2_500_000
 PHONE_PX, DESK_PX = 375, 1280
 SERIOUS = {"serious", "critical"}
+# Without the charts' own pictures, which are hidden from assistive technology, and rows like those above them.
+AXE = """axe.run(
+  {exclude: [['.main-svg'], ['tbody tr:nth-child(n+5)']]}, {resultTypes: ['violations']})"""
 
 
 def missing(what: str) -> None:
@@ -344,9 +347,7 @@ def test_axe_finds_nothing_serious_and_nothing_is_too_wide(
         tab.click()
         found.drawn()
         assert found.page.evaluate("document.documentElement.scrollWidth") <= width
-        result = found.page.evaluate(
-            "axe.run({exclude: [['tbody tr:nth-child(n+9)']]}, {resultTypes: ['violations']})"
-        )
+        result = found.page.evaluate(AXE)
         bad = [
             (one["id"], [node["html"][:160] for node in one["nodes"]])
             for one in result["violations"]
