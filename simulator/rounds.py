@@ -434,13 +434,13 @@ class RoundsEngine:
 
     def _tell_changes(self, now: float, chosen: list[int], kinds: list[int]) -> None:
         assert self._listen is not None
-        runs = dict(zip(chosen, kinds, strict=True))
-        before = self._ran_on.tolist()
-        for kind_of_event in ("stop", "start"):
-            for index, task in enumerate(self._tasks):
-                was, will = before[index], runs.get(index, -1)
-                moved = was != will
-                kind = was if kind_of_event == "stop" else will
-                if moved and kind >= 0:
-                    grant = Grant(kind, task.job.num_gpus)
+        will = np.full(len(self._tasks), -1)
+        if chosen:
+            will[chosen] = kinds
+        moved = np.flatnonzero(will != self._ran_on).tolist()
+        for kind_of_event, on in (("stop", self._ran_on), ("start", will)):
+            for index in moved:
+                if on[index] >= 0:
+                    task = self._tasks[index]
+                    grant = Grant(int(on[index]), task.job.num_gpus)
                     self._listen(Happened(now, kind_of_event, task, grant))
