@@ -1,11 +1,14 @@
 """How fast and how surely the optimizer plans: one job over every offer.
 
-    python benchmarks/optimizer.py [-o figures.json] [--offers offers.csv.gz]
+    python benchmarks/optimizer.py [--against] [-o figures.json] [--offers offers.csv.gz]
 
 One job: 1,000 to all offers of the full price list, where it lies beside the checkout, else the
 built-in ones; CPU seconds of one process after start-up (imports, and reading the catalog), the
 memory at its peak, the proven gap, and the distance from the least L of all candidates that keep
-every constraint (brute force). Each size in a process of its own. Many jobs: optimizer_many.py.
+every constraint (brute force). Each size in a process of its own.
+
+Then many jobs and pipelines, as optimizer_many.py describes them; --against solves some of them with
+all columns given to HiGHS and to scipy.milp as well, which takes many minutes.
 """
 
 import argparse
@@ -13,9 +16,11 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 LIST = ROOT.parent / "shared" / "data" / "catalog" / "offers.csv.gz"
@@ -80,12 +85,24 @@ def fronts() -> list[dict[str, float | str]]:
     return found
 
 
+def many_jobs(against: bool) -> list[dict[str, Any]]:
+    """The rows of optimizer_many.py, which prints them as they come."""
+    script = Path(__file__).with_name("optimizer_many.py")
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "many.json"
+        command = [sys.executable, str(script), "-o", str(rows)]
+        subprocess.run([*command, *(["--against"] if against else [])], check=True)
+        found: list[dict[str, Any]] = json.loads(rows.read_text(encoding="utf-8"))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--offers", type=Path, default=LIST if LIST.exists() else None)
+    parser.add_argument("--against", action="store_true", help="many jobs by other methods too")
     parser.add_argument("--size", type=int, help=argparse.SUPPRESS)  # one size, in this process
     given = parser.parse_args()
     if given.size:
@@ -113,8 +130,11 @@ def main() -> None:
         print(
             f"{one['points']:>10,} {one['kept']:>10,} {1e3 * float(one['cpu_s']):8.1f}  {one['kind']}"
         )
+    print("many jobs and pipelines", flush=True)
+    many = many_jobs(given.against)
     if given.output:
-        given.output.write_text(json.dumps({"one_job": rows, "fronts": shown}, indent=2) + "\n")
+        figures = {"one_job": rows, "fronts": shown, "many_jobs": many}
+        given.output.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

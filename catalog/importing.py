@@ -357,6 +357,13 @@ def _first_reason(
             when(pl.col(name).is_null(), f"{name} is empty")
             for name in ("provider", "region", "instance_type", "source")
         ),
+        *(
+            when(
+                pl.col(name).str.contains(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"),
+                f"{name} holds a control character",
+            )
+            for name in ("provider", "region", "instance_type", "source")
+        ),
         when(
             pl.col("accelerator").is_in(list(unknown)),
             pl.col("accelerator").replace_strict(dict(unknown), default=None),

@@ -87,7 +87,7 @@ def optimize(
     """
     from .. import __version__
     from ..catalog import Freshness, catalog_of, this_machine, with_owned
-    from ..optimizer.optimize import Job
+    from ..optimizer.optimize import Infeasible, Job
     from ..optimizer.optimize import optimize as solve
     from ..profiles.measure import this_host
     from ..profiles.workload import read_workload
@@ -109,21 +109,26 @@ def optimize(
     catalog = with_owned(catalog_of(which), owned)
     local = this_machine(local_price)
     allowed = catalog.with_offer(local).filtered(offers) if offers else None
-    with only_ours_on_stdout(), waiting("Planning"):
-        plan = solve(
-            jobs,
-            catalog,
-            local,
-            weights=_weights(alpha, beta, gamma),
-            offers=allowed,
-            fresh=Freshness(*fresh_days),
-            objective=objective,
-            solver=solver,
-            explained=explain or report is not None,
-            shared=_shared(quota, total_budget, total_hourly, max_share),
-            version=__version__,
-            command=_command(),
-        )
+    try:
+        with only_ours_on_stdout(), waiting("Planning"):
+            plan = solve(
+                jobs,
+                catalog,
+                local,
+                weights=_weights(alpha, beta, gamma),
+                offers=allowed,
+                fresh=Freshness(*fresh_days),
+                objective=objective,
+                solver=solver,
+                explained=explain or report is not None,
+                shared=_shared(quota, total_budget, total_hourly, max_share),
+                version=__version__,
+                command=_command(),
+            )
+    except Infeasible as refusal:
+        if as_json:
+            print_json(refusal.document())
+        raise
     if output is None and not as_json:
         output = Path("plan.json")
     if output is not None:

@@ -19,7 +19,7 @@ from .losses import Objective
 from .many import Answer
 from .model import Column, Solution, choose
 from .pipeline import Wait, enough, plan_pipeline, waits
-from .plan import Pipeline, Plan, PlannedCandidate, PlannedJob, Solver
+from .plan import NoPlan, Pipeline, Plan, PlannedCandidate, PlannedJob, Remedy, Solver
 from .pricing import Job, Priced, price
 from .shared import PATIENCE_S, Shared, collide, remedies, together
 from .solver import Status
@@ -41,6 +41,11 @@ class Infeasible(Exception):
     def __init__(self, message: str, remedies: Sequence[Relaxation] = ()) -> None:
         super().__init__(message)
         self.relaxations = tuple(remedies)
+
+    def document(self) -> NoPlan:
+        """The same as a document."""
+        remedies = tuple(Remedy(changes=one.changes, words=one.words) for one in self.relaxations)
+        return NoPlan(message=str(self), relaxations=remedies)
 
 
 class NotProven(Exception):
@@ -161,10 +166,12 @@ def decide_together(priced: Sequence[Priced], shared: Shared, solver: str = "hig
     if found.chosen is None or found.answer is None:
         if found.status is not Status.INFEASIBLE:
             raise out_of_time(PATIENCE_S)
-        said = "; or with ".join(remedies(priced, shared))
+        changes = remedies(priced, shared)
+        said = "; or with ".join(words for remedy in changes for words in remedy.words)
         possible = f"possible again with {said}" if said else "no single change is enough"
         raise Infeasible(
-            f"no choice for the {len(priced)} jobs keeps every limit that they share; {possible}"
+            f"no choice for the {len(priced)} jobs keeps every limit that they share; {possible}",
+            changes,
         )
     stated = tuple(one.efficient() for one in priced)
     return Decision(found.chosen, stated, _as_solution(found.chosen, found.answer), generated)
@@ -197,10 +204,12 @@ def decide_pipeline(
     if plan.chosen is None:
         if solved.status is not Status.INFEASIBLE:
             raise out_of_time(PATIENCE_S)
-        said = "; or with ".join(enough(priced, found, shared))
+        changes = enough(priced, found, shared)
+        said = "; or with ".join(words for remedy in changes for words in remedy.words)
         possible = f"possible again with {said}" if said else "no single change is enough"
         raise Infeasible(
-            f"no choice for the pipeline of {len(priced)} jobs keeps every limit; {possible}"
+            f"no choice for the pipeline of {len(priced)} jobs keeps every limit; {possible}",
+            changes,
         )
     solution = Solution(
         chosen=plan.chosen,

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ..catalog import Catalog
 from ..catalog.files import InputError, did_you_mean
 from ..profiles.workload import Predecessor, Workload
+from .constraints import Relaxation
 from .dag import Edge, Pipeline, Schedule, schedule
 from .plan import Move
 from .plan import Pipeline as PlannedPipeline
@@ -234,7 +235,9 @@ def plan_pipeline(
     return Found(chosen, summary, solved)
 
 
-def enough(priced: Sequence[Priced], found: Sequence[Wait], shared: Shared) -> tuple[str, ...]:
+def enough(
+    priced: Sequence[Priced], found: Sequence[Wait], shared: Shared
+) -> tuple[Relaxation, ...]:
     """What would make an impossible pipeline possible, each by itself: the least of each sum and
     deadline while the others hold, rounded up and tried by solving again."""
     pipeline, *_ = as_pipeline(priced, found, shared)
@@ -269,7 +272,8 @@ def enough(priced: Sequence[Priced], found: Sequence[Wait], shared: Shared) -> t
         instance = replace(pipeline.instance, limits=(*others, again))
         if tried(replace(pipeline, instance=instance)).chosen is not None:
             kind = {"budget": "a total budget of {:.2f} USD", "hourly": "{:.2f} USD an hour in all"}
-            said.append(kind.get(limit.name, f"a {limit.name} of {{:g}} nodes").format(up))
+            words = kind.get(limit.name, f"a {limit.name} of {{:g}} nodes").format(up)
+            said.append(Relaxation({limit.name: up}, (words,)))
     for j in np.flatnonzero(np.isfinite(pipeline.latest_s)).tolist():
         latest = pipeline.latest_s.copy()
         latest[j] = math.inf
@@ -289,5 +293,7 @@ def enough(priced: Sequence[Priced], found: Sequence[Wait], shared: Shared) -> t
             continue
         latest[j] = math.ceil(least.objective)
         if tried(replace(pipeline, latest_s=latest)).chosen is not None:
-            said.append(f"a deadline of {latest[j]:.0f} s for {priced[j].job.workload.name}")
+            name, value = priced[j].job.workload.name, float(latest[j])
+            words = f"a deadline of {value:.0f} s for {name}"
+            said.append(Relaxation({f"deadline_s of {name}": value}, (words,)))
     return tuple(said)

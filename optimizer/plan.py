@@ -1,7 +1,7 @@
 """The plan: what was chosen, what else was near, and on what it rests. The file format isocost/plan/v1."""
 
 from datetime import date, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -341,6 +341,25 @@ class Solver(Record):
     generate_s: float
     build_s: float
     solve_s: float
+
+
+class Remedy(Record):
+    """A change of constraints that makes a plan possible again, and the same in words.
+
+    changes: new values by key of the workload's constraints; of what several jobs share, by the
+    name of the limit.
+    """
+
+    changes: dict[str, Any]
+    words: tuple[str, ...]
+
+
+class NoPlan(Document):
+    """Why there is no plan, and what would make one possible; what --json prints then."""
+
+    schema_id: Literal["isocost/no-plan/v1"] = Field(alias="schema", default="isocost/no-plan/v1")
+    message: str
+    relaxations: tuple[Remedy, ...]  # each is enough by itself
 
 
 class Plan(Document):

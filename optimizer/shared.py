@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..catalog.files import InputError, did_you_mean
+from .constraints import Relaxation
 from .instance import Instance, Limit
 from .many import Answer, choose_many
 from .pricing import Priced
@@ -169,7 +170,7 @@ def _counted(name: str, one: Priced) -> NDArray[np.bool_]:
     )
 
 
-def remedies(priced: Sequence[Priced], shared: Shared) -> tuple[str, ...]:
+def remedies(priced: Sequence[Priced], shared: Shared) -> tuple[Relaxation, ...]:
     """The smallest change of each shared limit that is enough by itself, tried by solving again.
 
     A sum is made as small as the other limits admit (its amounts in the place of L); a share, which
@@ -191,15 +192,15 @@ def remedies(priced: Sequence[Priced], shared: Shared) -> tuple[str, ...]:
         if least is None:
             continue
         least = _up(least, 2)
-        if limit.shares:  # a choice was found that keeps it
-            found.append(f"{_words(limit, least)} instead of {_number(limit.at_most[0])}")
-            continue
-        again = replace(limit, at_most=np.full(len(limit.at_most), least))
-        solved = choose_many(
-            replace(instance, limits=(*others, again)), gap=1e-2, time_limit_s=TRYING_S
-        )
-        if solved.chosen is not None:
-            found.append(f"{_words(limit, least)} instead of {_number(limit.at_most[0])}")
+        if not limit.shares:  # of shares, a choice was found that keeps it
+            again = replace(limit, at_most=np.full(len(limit.at_most), least))
+            solved = choose_many(
+                replace(instance, limits=(*others, again)), gap=1e-2, time_limit_s=TRYING_S
+            )
+            if solved.chosen is None:
+                continue
+        words = f"{_words(limit, least)} instead of {_number(limit.at_most[0])}"
+        found.append(Relaxation({limit.name: least}, (words,)))
     return tuple(found)
 
 

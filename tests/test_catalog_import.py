@@ -82,6 +82,8 @@ WRONG = {
     "no vCPU": ({"vcpus": "0"}, "vcpus is 0"),
     "no region": ({"region": ""}, "region is empty"),
     "no source": ({"source": " "}, "source is empty"),
+    "a NUL": ({"region": "us\0east"}, "region holds a control character"),
+    "an escape": ({"instance_type": "a\x1b[2J"}, "instance_type holds a control character"),
     "no date": ({"price_date": ""}, "price_date is ''; a date such as"),
     "wrong date": ({"price_date": "20.7.2026"}, "price_date is '20.7.2026'"),
     "date to come": ({"price_date": "2999-01-01"}, "a day after today"),

@@ -228,6 +228,20 @@ def test_infeasible_is_exit_code_3_with_the_relaxation(isocost: Command, tmp_pat
     assert files(tmp_path) == set()
 
 
+def test_infeasible_as_json_is_one_document_with_what_would_do(
+    isocost: Command, tmp_path: Path
+) -> None:
+    done = isocost("optimize", EXAMPLE, "--deadline", "2s", "--catalog", "built-in", "--json")
+    assert done.returncode == 3
+    refusal = document(done.stdout)
+    assert refusal["schema"] == "isocost/no-plan/v1"
+    assert isinstance(refusal["message"], str)
+    assert refusal["message"] in done.stderr
+    first = refusal["relaxations"][0]  # type: ignore[index]
+    enough = f"{first['changes']['deadline_s']}s"
+    assert isocost("optimize", EXAMPLE, "--deadline", enough, "--json").returncode == 0
+
+
 def test_writing_is_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a" / "file.txt"
     write_whole(path, "first")

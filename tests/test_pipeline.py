@@ -105,6 +105,8 @@ def test_an_impossible_pipeline_says_what_would_be_enough(
     with pytest.raises(Infeasible, match=r"a deadline of (\d+) s for then") as caught:
         planned([first, late], catalog, local, Shared())
     seconds = int(str(caught.value).split("deadline of ")[1].split()[0])
+    document = caught.value.document()
+    assert {"deadline_s of then": seconds} in [one.changes for one in document.relaxations]
     enough = named(workload, "then", ("first", 1 * TIB), providers=["gcp"], deadline_s=seconds)
     plan = planned([first, enough], catalog, local, Shared())
     assert plan.pipeline is not None

@@ -122,6 +122,9 @@ def test_the_command_plans_several_jobs_and_says_why_it_cannot(
     solver = plan["solver"]
     assert isinstance(solver, dict)
     assert solver["status"] == "optimal"
-    refused = isocost("optimize", *names, "--total-budget", "0.0001")
+    refused = isocost("optimize", *names, "--total-budget", "0.0001", "--json")
     assert refused.returncode == 3
     assert "total budget of" in refused.stderr
+    remedies = document(refused.stdout)["relaxations"]
+    enough = str(remedies[0]["changes"]["budget"])  # type: ignore[index]
+    assert isocost("optimize", *names, "--total-budget", enough).returncode == 0
