@@ -260,6 +260,11 @@ def planned_job(plan: Plan, name: str | None) -> PlannedJob:
         names = ", ".join(job.name for job in plan.jobs)
         given = "no job is named" if name is None else f"the plan has no job '{name}'"
         raise InputError(f"{given}; choose one of {names} with --job")
+    if len(found) > 1:
+        raise InputError(
+            f"{len(found)} jobs of the plan are called '{name}'; give each workload its own name and "
+            "plan again"
+        )
     return found[0]
 
 

@@ -42,7 +42,8 @@ class Answer:
     """The chosen column of each job (indices into the instance), None where there is none.
 
     bound: no choice has a smaller objective. generated: columns that the relaxation saw. stated:
-    columns of the last integer program. survivors: that exact fixing could not rule out.
+    columns of the last integer program. survivors: that exact fixing could not rule out. nodes: of all
+    searches.
     """
 
     status: Status
@@ -52,6 +53,7 @@ class Answer:
     generated: int
     survivors: int
     stated: int
+    nodes: int
     rounds: int
     relaxation_s: float
     integer_s: float
@@ -114,6 +116,7 @@ def _answer(
     columns: int,
     solver: str,
     bound: float = -math.inf,
+    nodes: int = 0,
 ) -> Answer:
     objective = math.inf if chosen is None else instance.objective(chosen)
     return Answer(
@@ -124,6 +127,7 @@ def _answer(
         generated=len(relaxed.columns) if relaxed else 0,
         survivors=survivors,
         stated=columns,
+        nodes=nodes,
         rounds=relaxed.rounds if relaxed else 0,
         relaxation_s=relaxation_s,
         integer_s=integer_s,
@@ -142,7 +146,7 @@ def _integer(
     """From the relaxation to a choice: first among the nearest columns, then among all that may be."""
     start = time.perf_counter()
     best: Ints | None = None
-    bound, upper = relaxed.bound, math.inf
+    bound, upper, nodes = relaxed.bound, math.inf, 0
     rows = _nearest(instance, relaxed, STATED * instance.jobs)
     while True:
         # All columns that a better choice could have are stated: then the solve's bound is a proof.
@@ -155,6 +159,7 @@ def _integer(
         left = None if time_limit_s is None else max(0.1, time_limit_s - spent)
         aim = gap if last else max(gap, FIRST_GAP)
         solved = _solve(instance, rows, relaxed.bound, aim, solver, left, best)
+        nodes += solved.nodes
         if solved.x is not None:
             found = chosen_by(instance, solved.x, rows)
             if instance.kept(found) and instance.objective(found) < upper:
@@ -186,6 +191,7 @@ def _integer(
         len(rows),
         solver,
         bound,
+        nodes,
     )
 
 

@@ -4,13 +4,15 @@ PuLP's two lines differ, and each says 'Optimal' where it should not: 3.3 does a
 limit, and takes values of the relaxation for a solution when CBC stops without one. So the status
 here is read from the solver itself (HiGHS's model status, CBC's log), every solution is checked
 against the model, and optimal is only what the solver finished within the gap that was asked for.
+A CBC that was stopped may print its incumbent's value as its bound, so what it says then is not
+believed: the bound is that of the linear relaxation, by HiGHS.
 """
 
 import math
 import re
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,7 @@ class Milp:
 class Outcome:
     """What a solve gave: x None without a solution; bound no solution lies below.
 
-    reduced: the reduced costs of a continuous model, by HiGHS; zeros otherwise.
+    reduced: the reduced costs of a continuous model, by HiGHS; zeros otherwise. nodes: of the search.
     gap: (objective - bound) / max(|objective|, 1e-9), infinite without a solution.
     """
 
@@ -82,6 +84,7 @@ class Outcome:
     build_s: float
     solve_s: float
     solver: str
+    nodes: int = 0
 
     @property
     def gap(self) -> float:
@@ -163,9 +166,11 @@ def solve(
         )
         solved = time.perf_counter()
         if solver == "highs":
-            finished, infeasible, bound = _highs_says(model)
+            finished, infeasible, bound, nodes = _highs_says(model)
         else:
-            finished, infeasible, bound = _cbc_says(log)
+            finished, infeasible, bound, nodes = _cbc_says(log)
+            if not finished and not infeasible:
+                bound = _linear_bound(milp, time_limit_s)
     x = np.array([_number(variable.varValue) for variable in variables])
     # A variable that no expression names is not handed over, and may take any value.
     x = np.where(np.isnan(x), np.clip(0.0, milp.lower, milp.upper), x)
@@ -188,6 +193,7 @@ def solve(
         build_s=built - start,
         solve_s=solved - built,
         solver="HiGHS through PuLP" if solver == "highs" else "CBC through PuLP",
+        nodes=nodes,
     )
 
 
@@ -216,8 +222,8 @@ def _highs(
     )
 
 
-def _highs_says(model: Any) -> tuple[bool, bool, float]:
-    """Whether HiGHS finished, whether it proved infeasibility, and its proven bound."""
+def _highs_says(model: Any) -> tuple[bool, bool, float, int]:
+    """Whether HiGHS finished, whether it proved infeasibility, its proven bound, and its nodes."""
     highs = model.solverModel
     said = highs.getModelStatus()
     kinds = highspy.HighsModelStatus
@@ -229,8 +235,9 @@ def _highs_says(model: Any) -> tuple[bool, bool, float]:
         kind != highspy.HighsVarType.kContinuous for kind in highs.getLp().integrality_
     )
     if is_mip:
-        return finished, infeasible, float(info.mip_dual_bound)
-    return finished, infeasible, float(info.objective_function_value) if finished else -math.inf
+        return finished, infeasible, float(info.mip_dual_bound), int(info.mip_node_count)
+    bound = float(info.objective_function_value) if finished else -math.inf
+    return finished, infeasible, bound, 0
 
 
 class _AtOnce(pulp.HiGHS):  # type: ignore[misc]
@@ -301,8 +308,8 @@ def _cbc(gap: float, time_limit_s: float | None, log: Path) -> Any:
     )
 
 
-def _cbc_says(log: Path) -> tuple[bool, bool, float]:
-    """Whether CBC finished, whether it proved infeasibility, and its proven bound, from its log."""
+def _cbc_says(log: Path) -> tuple[bool, bool, float, int]:
+    """Whether CBC finished, whether it proved infeasibility, what it proved if it finished, its nodes."""
     text = log.read_text(encoding="utf-8", errors="replace")
     result = re.search(r"^Result - (.*)$", text, re.MULTILINE)
     said = result[1] if result else ""
@@ -321,18 +328,15 @@ def _cbc_says(log: Path) -> tuple[bool, bool, float]:
         not result
         and bool(re.search(r"^(Optimal objective|Optimal - objective)", text, re.MULTILINE))
     )
-    return finished, infeasible, _cbc_bound(text, finished)
+    final = re.findall(r"^Lower bound:\s+(\S+)", text, re.MULTILINE) if finished else []
+    bound = float(final[-1]) if final else -math.inf
+    nodes = re.search(r"^Enumerated nodes:\s+(\d+)", text, re.MULTILINE)
+    known = bound if abs(bound) < 1e30 else -math.inf
+    return finished, infeasible, known, int(nodes[1]) if nodes else 0
 
 
-def _cbc_bound(log: str, finished: bool) -> float:
-    """CBC's proven bound; -inf where it stopped before it had one.
-
-    A CBC that stops at the root may print its incumbent's value as 'Lower bound', so a stopped one
-    is believed only as far as what its search reports as 'best possible'.
-    """
-    final = [float(text) for text in re.findall(r"^Lower bound:\s+(\S+)", log, re.MULTILINE)]
-    search = [float(text) for text in re.findall(r"best possible (-?[\d.e+]+)", log)]
-    if not final or (not finished and not search):
-        return -math.inf
-    bound = final[-1] if finished else min(final[-1], search[-1])
-    return bound if abs(bound) < 1e30 else -math.inf
+def _linear_bound(milp: Milp, time_limit_s: float | None) -> float:
+    """The value of the linear relaxation; -inf where that is not found in time either."""
+    linear = replace(milp, integer=np.zeros(len(milp.cost), bool))
+    outcome = solve(linear, time_limit_s=time_limit_s)
+    return outcome.objective if outcome.status is Status.OPTIMAL else -math.inf

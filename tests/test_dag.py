@@ -8,8 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from isocost.optimizer.dag import Cycle, Edge, Pipeline, Pool, schedule, timed, worth_stating
+from isocost.optimizer.dag import Cycle, Edge, Pipeline, Pool, timed
+from isocost.optimizer.dag_columns import worth_stating
 from isocost.optimizer.instance import Instance, Limit
+from isocost.optimizer.schedule import schedule
 from isocost.optimizer.solver import Status
 
 CHECKED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -195,6 +195,18 @@ def test_workers_that_cannot_share_the_batch_are_refused(plan: Path) -> None:
         set_up(Plan.read(plan), workers=5)
 
 
+def test_one_of_several_jobs_is_chosen_by_a_name_that_only_it_has(plan: Path) -> None:
+    planned = Plan.read(plan)
+    (job,) = planned.jobs
+    other = job.model_copy(update={"name": "other"})
+    assert set_up(planned.model_copy(update={"jobs": (job, other)}), job="other").job is other
+    twice = planned.model_copy(update={"jobs": (job, job)})
+    with pytest.raises(InputError, match=f"2 jobs of the plan are called '{job.name}'"):
+        set_up(twice, job=job.name)
+    with pytest.raises(InputError, match="no job is named; choose one of"):
+        set_up(twice)
+
+
 def test_an_unprofiled_number_of_workers_is_predicted_and_says_so(plan: Path) -> None:
     planned = set_up(Plan.read(plan))
     four = set_up(Plan.read(plan), workers=4)

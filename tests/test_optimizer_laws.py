@@ -14,10 +14,11 @@ from scipy import special
 from isocost.catalog import Catalog, Offer
 from isocost.optimizer.candidates import PURCHASES, Candidates, Settings
 from isocost.optimizer.constraints import Limit
+from isocost.optimizer.deciding import decide
 from isocost.optimizer.flexibility import DONE, GROWTH, RISE, Flexibility, score
 from isocost.optimizer.losses import Objective, losses, weigh
 from isocost.optimizer.measuring import REPEAT_SIGMA, worth_measuring
-from isocost.optimizer.optimize import Infeasible, Job, Priced, decide, optimize, price
+from isocost.optimizer.optimize import Infeasible, Job, Priced, optimize, price
 from isocost.optimizer.reliability import lognormal_quantile
 from isocost.optimizer.weightmap import weight_map
 from isocost.profiles.workload import (
@@ -29,6 +30,20 @@ from isocost.profiles.workload import (
 )
 
 EXAMPLES = 500  # random instances of each law about the optimum
+
+
+@pytest.fixture
+def resnet50(workload: Workload) -> Workload:
+    """ResNet-50 on ImageNet without constraints."""
+    return workload.model_copy(
+        update={
+            "model": "resnet50",
+            "samples_per_epoch": 1_281_167,
+            "epochs": 90.0,
+            "max_global_batch": 8192,
+            "constraints": Constraints(),
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -92,6 +107,7 @@ def columns(found: Instance) -> Candidates:
         price_usd_h=numbers,
         compute_usd=np.array(found.usd),
         egress_usd=0 * numbers,
+        checkpoints_usd=0 * numbers,
         cost_mean_usd=np.array(found.usd),
         storage_usd_h=np.zeros(1),
         commitment_h=np.zeros(len(PURCHASES)),
@@ -354,16 +370,10 @@ def holds(corners: Sequence[tuple[float, float, float]], w: np.ndarray) -> bool:
 
 
 def test_the_map_of_a_plan_agrees_with_planning_again(
-    workload: Workload, catalog: Catalog, local: Offer
+    resnet50: Workload, catalog: Catalog, local: Offer
 ) -> None:
-    large = workload.model_copy(
-        update={
-            "model": "resnet50",
-            "samples_per_epoch": 1_281_167,
-            "epochs": 90.0,
-            "max_global_batch": 8192,
-            "constraints": Constraints(deadline_s=72_000, budget_usd=400),
-        }
+    large = resnet50.model_copy(
+        update={"constraints": Constraints(deadline_s=72_000, budget_usd=400)}
     )
     job = Job(large, Path())
     explanation = optimize([job], catalog, local, explained=True).jobs[0].explanation
@@ -632,18 +642,9 @@ def test_an_unknown_name_is_refused_with_the_nearest(
 
 
 def test_profiling_is_worth_something_where_figures_are_guessed(
-    workload: Workload, catalog: Catalog, local: Offer
+    resnet50: Workload, catalog: Catalog, local: Offer
 ) -> None:
-    large = workload.model_copy(
-        update={
-            "model": "resnet50",
-            "samples_per_epoch": 1_281_167,
-            "epochs": 90.0,
-            "max_global_batch": 8192,
-            "constraints": Constraints(),
-        }
-    )
-    plan = optimize([Job(large, Path())], catalog, local, explained=True)
+    plan = optimize([Job(resnet50, Path())], catalog, local, explained=True)
     explanation = plan.jobs[0].explanation
     assert explanation is not None
     assert explanation.measuring
@@ -657,17 +658,11 @@ def test_profiling_is_worth_something_where_figures_are_guessed(
 
 
 def test_the_worth_of_measuring_is_what_many_errors_give(
-    workload: Workload, catalog: Catalog, local: Offer
+    resnet50: Workload, catalog: Catalog, local: Offer
 ) -> None:
     """Against ten times as many errors, with every candidate of the group looked at, not only its front."""
-    large = workload.model_copy(
-        update={
-            "model": "resnet50",
-            "samples_per_epoch": 1_281_167,
-            "epochs": 90.0,
-            "max_global_batch": 4096,
-            "constraints": Constraints(deadline_s=40_000),
-        }
+    large = resnet50.model_copy(
+        update={"max_global_batch": 4096, "constraints": Constraints(deadline_s=40_000)}
     )
     some = replace(catalog, offers=catalog.offers.filter(pl.col("provider").is_in(["aws", "gcp"])))
     one = price(Job(large, Path()), some.with_offer(local), Weights(alpha=0.5, beta=0.5, gamma=0))

@@ -3,8 +3,8 @@
 To add a provider, write `quotes(web, asked)` in a file of its own and list it in `SOURCES`.
 """
 
-from .quotes import Asked, Quote, Refreshed, refresh
-from .sources import SOURCES, Source
+from .quotes import Asked, Quote, Refreshed, Source, refresh
+from .sources import SOURCES
 from .web import RefreshError, Web
 
 __all__ = ["SOURCES", "Asked", "Quote", "RefreshError", "Refreshed", "Source", "Web", "refresh"]

@@ -9,7 +9,6 @@ import polars as pl
 
 from ..importing import Imported, judge
 from ..store import OFFER_KEY, Catalog
-from .sources import Source
 from .web import RefreshError, Web, url_of
 
 TEXTS = ("region", "instance_type", "bought", "zone", "accelerator", "spot_basis")
@@ -68,6 +67,21 @@ class Asked:
         if not value:
             raise RefreshError(f"{self.provider}: set {name} to {what}")
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An API that tells prices: quotes(web, asked) yields them.
+
+    about: what stands as the source of each offer. needs: settings without which it cannot be asked.
+    """
+
+    name: str
+    provider: str
+    url: str
+    about: str
+    quotes: Callable[[Web, Asked], Iterable[Quote]]
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,35 +1,16 @@
 """The list of whom to ask."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib import import_module
 
-if TYPE_CHECKING:
-    from .quotes import Asked, Quote
-    from .web import Web
+from .quotes import Asked, Quote, Source
+from .web import Web
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """An API that tells prices: quotes(web, asked) yields them.
-
-    about: what stands as the source of each offer. needs: settings without which it cannot be asked.
-    """
-
-    name: str
-    provider: str
-    url: str
-    about: str
-    quotes: "Callable[[Web, Asked], Iterable[Quote]]"
-    needs: tuple[str, ...] = ()
-
-
-def _later(module: str) -> "Callable[[Web, Asked], Iterable[Quote]]":
+def _later(module: str) -> Callable[[Web, Asked], Iterable[Quote]]:
     """The function quotes of a module beside this one, imported when it is called."""
 
-    def quotes(web: "Web", asked: "Asked") -> "Iterable[Quote]":
-        from importlib import import_module
-
+    def quotes(web: Web, asked: Asked) -> Iterable[Quote]:
         found: Iterable[Quote] = import_module(f".{module}", __package__).quotes(web, asked)
         return found
 
