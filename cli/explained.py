@@ -6,7 +6,16 @@ from ..reports.words import duration, share, usd
 from .output import figures, out
 
 if TYPE_CHECKING:
-    from ..optimizer.plan import ConstraintPrice, Explanation, PlannedCandidate, Polygon
+    from collections.abc import Sequence
+
+    from ..optimizer.plan import (
+        ConstraintPrice,
+        Explanation,
+        Front,
+        LimitPrice,
+        PlannedCandidate,
+        Polygon,
+    )
 
 
 SMALLEST_SHOWN = 0.001  # of the weights
@@ -25,6 +34,51 @@ def show_explanation(why: "Explanation", chosen: "PlannedCandidate") -> None:
     _measuring(why)
     for note in why.notes:
         _say(note)
+
+
+def show_limits(limits: "Sequence[LimitPrice]") -> None:
+    """What each limit that jobs share costs."""
+    _say("What each limit that the jobs share costs (+) or saves (-), solved with it and without:")
+    table = figures(None, "limit", "used", "of", "costs/h", "p90/h", "costs/USD", "costs/L")
+    for one in limits:
+        prices = (
+            (f"{one.hours:+.3f}", f"{one.p90_hours:+.3f}", f"{one.usd:+,.2f}", f"{one.loss:+.4f}")
+            if one.binds
+            else ("0", "0", "0", "0")
+        )
+        table.add_row(one.words, f"{one.used:,.4g}", f"{one.limit:,.4g}", *prices)
+    out.print(table)
+
+
+def show_front(front: "Front") -> None:
+    """Plans of all jobs between time, cost and flexibility."""
+    _say("Plans of all jobs of which none beats another; the weights at which each was found:")
+    unit_s, unit = time_unit(max(point.time_s for point in front.points))
+    names = ("alpha", "beta", "gamma", f"p90/{unit}", "cost", "flex", "gap")
+    table = figures(None, *names, words=0)
+    for one in front.points:
+        w = one.weights
+        table.add_row(
+            f"{w.alpha:.3f}",
+            f"{w.beta:.3f}",
+            f"{w.gamma:.3f}",
+            f"{one.time_s / unit_s:,.1f}",
+            usd(one.cost_usd),
+            f"{one.flexibility:.3f}",
+            f"{one.gap:.0e}",
+        )
+    out.print(table)
+    _say(
+        f"Whatever the weights (each at least {front.least_weight:g}), one of these is within "
+        f"{front.within:.4f} of the least L; {front.solves} solves."
+    )
+
+
+def time_unit(seconds: float) -> tuple[float, str]:
+    """The unit in which times up to so many seconds read well in a column."""
+    if seconds < 600:
+        return 1.0, "s"
+    return (60.0, "min") if seconds < 36_000 else (3600.0, "h")
 
 
 def _say(text: str) -> None:

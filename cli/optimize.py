@@ -61,6 +61,12 @@ def optimize(
             help="Also why: what binds and what it costs, who wins at which weights, what to measure.",
         ),
     ] = False,
+    front: Annotated[
+        int | None,
+        typer.Option(
+            min=3, max=500, help="Also plans of all jobs between the losses, from so many solves."
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Plan file (plan.json without --json).")
     ] = None,
@@ -83,6 +89,8 @@ def optimize(
 
     isocost optimize a.yaml b.yaml c.yaml --quota aws=8 --total-budget 90 --max-share 0.5
 
+    isocost optimize a.yaml b.yaml --quota A100=2 --explain --front 20
+
     isocost optimize prepare.yaml train.yaml   (train.yaml: after: [{job: prepare, bytes: 20e12}])
     """
     from .. import __version__
@@ -91,7 +99,7 @@ def optimize(
     from ..optimizer.optimize import optimize as solve
     from ..profiles.measure import this_host
     from ..profiles.workload import read_workload
-    from .output import only_ours_on_stdout, print_json, waiting
+    from .output import only_ours_on_stdout, print_json, progress_bar, waiting
 
     jobs = []
     for path in workloads:
@@ -110,7 +118,9 @@ def optimize(
     local = this_machine(local_price)
     allowed = catalog.with_offer(local).filtered(offers) if offers else None
     try:
-        with only_ours_on_stdout(), waiting("Planning"):
+        bar = progress_bar()
+        task = bar.add_task("front", total=front or 0, note="")
+        with only_ours_on_stdout(), bar if front else waiting("Planning"):
             plan = solve(
                 jobs,
                 catalog,
@@ -122,6 +132,8 @@ def optimize(
                 solver=solver,
                 explained=explain or report is not None,
                 shared=_shared(quota, total_budget, total_hourly, max_share),
+                front=front,
+                solved=lambda count: bar.update(task, completed=count),
                 version=__version__,
                 command=_command(),
             )
@@ -218,7 +230,7 @@ def _say(text: str) -> None:
 
 def show(plan: "Plan", *, reasons: bool = True) -> None:
     """The plan in words and one table a job; reasons: with why, where the plan knows it."""
-    from .explained import show_explanation
+    from .explained import show_explanation, show_front, show_limits, time_unit
     from .output import figures, out
 
     for job in plan.jobs:
@@ -240,7 +252,7 @@ def show(plan: "Plan", *, reasons: bool = True) -> None:
         rows = [chosen, *job.runners_up]
         if here is not None and here not in rows:
             rows.append(here)
-        unit_s, unit = _unit(max(one.predicted.time_s.p90 for one in rows))
+        unit_s, unit = time_unit(max(one.predicted.time_s.p90 for one in rows))
         names = ("offer", "buy", "nodes", "batch", f"time/{unit}", "p90", "cost", "flex", "L")
         table = figures(None, *names, words=2)
         for one in rows:
@@ -250,6 +262,10 @@ def show(plan: "Plan", *, reasons: bool = True) -> None:
             show_explanation(job.explanation, chosen)
     if plan.pipeline is not None:
         _show_pipeline(plan.pipeline)
+    if plan.limits:
+        show_limits(plan.limits)
+    if plan.front is not None:
+        show_front(plan.front)
     w, s = plan.weights, plan.solver
     _say(
         f"Weights: performance {w.alpha:.2f}, cost {w.beta:.2f}, flexibility {w.gamma:.2f}. "
@@ -283,13 +299,6 @@ def _show_pipeline(one: "Pipeline") -> None:
             usd(move.usd),
         )
     out.print(table)
-
-
-def _unit(seconds: float) -> tuple[float, str]:
-    """The unit in which times up to so many seconds read well in a column."""
-    if seconds < 600:
-        return 1.0, "s"
-    return (60.0, "min") if seconds < 36_000 else (3600.0, "h")
 
 
 def _row(one: "PlannedCandidate", unit_s: float) -> list[str]:

@@ -8,6 +8,10 @@ model        jobs that share nothing, in PuLP      many         jobs that share 
 instance     what `many` solves, as columns        solver       PuLP with HiGHS or CBC, honestly
 explain      why this plan                         weightmap    who wins at which weights
 measuring    what to profile next                  describe     rows as the plan's records
+deciding     one by one, together, or as pipeline  joint        of all jobs: prices of limits, front
+front        which weights to try next             moving       what data and checkpoints cost
+dag          pipelines, and what a choice costs    dag_model    their exact model
+dag_columns  columns that cannot matter            schedule     the least objective, proven
 """
 
 from .optimize import Infeasible, Job, optimize

@@ -19,10 +19,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..catalog import Catalog, Delay, ProviderFacts, Purchase, price_column
-from ..catalog.transfer import GIB
 from ..profiles.records import Knobs, Profile
 from ..profiles.throughput import Fleet, StepTimeModel, knob_sets
 from ..profiles.workload import ModelFacts, Workload
+from .moving import egress_of_offers, moved_usd, place_of, storage_usd_h
 from .reliability import (
     expected_losses,
     gang_delay,
@@ -39,11 +39,9 @@ SPOT = PURCHASES.index(Purchase.SPOT)
 TERM_H = {Purchase.RESERVED_1Y: 8760.0, Purchase.RESERVED_3Y: 3 * 8760.0}
 QUADRATURE = tuple((i + 0.5) / 20 for i in range(20))  # quantiles averaged for the mean bill
 ALWAYS_CONSIDERED_NODES = 8  # so that a tighter max_nodes does not move the losses' scale
-CHECKPOINTS_KEPT = 3
 CHECKPOINT_BYTES_PER_S = (
     130e6  # slowest write seen of tf.train.Checkpoint on a shared disk, 2026-11
 )
-HOURS_PER_MONTH = 730.0
 FIXED_POINT_ROUNDS = 4
 FORMING_ROUNDS = 2  # more overshoot: later losses' waits overlap with the first one's
 LONGEST_SPAN_H = 1e5
@@ -120,7 +118,8 @@ class Candidates:
     purchase: NDArray[np.int8]  # index into PURCHASES
     price_usd_h: Floats  # of one node
     compute_usd: Floats
-    egress_usd: Floats
+    egress_usd: Floats  # of the data, once
+    checkpoints_usd: Floats  # moved to where they are kept and back
     cost_mean_usd: Floats
     storage_usd_h: Floats
     commitment_h: Floats
@@ -203,6 +202,11 @@ class Candidates:
         return self.settings.labour_usd[self.setting]
 
     @property
+    def growing_usd(self) -> Floats:
+        """What grows with the work beside the machines' bill."""
+        return self.settings.other_usd[self.setting] + self.storage_usd + self.checkpoints_usd
+
+    @property
     def rate_usd_h(self) -> Floats:
         """What an hour of all nodes costs."""
         return self.nodes * self.price_usd_h
@@ -221,9 +225,9 @@ class Candidates:
         return self._cost(self.settings.paid_if_cancelled_h, 0.5)
 
     def _cost(self, paid_h: Floats, share: float = 1.0) -> Floats:
-        """USD where each setting's paid_h are charged, and a share of storage, licence and labour."""
-        other = share * (self.settings.other_usd[self.setting] + self.storage_usd)
-        return _charged(self, paid_h) * self.price_usd_h + other + self.egress_usd
+        """USD where each setting's paid_h are charged, and a share of what grows with the work."""
+        charged = _charged(self, paid_h) * self.price_usd_h
+        return charged + share * self.growing_usd + self.egress_usd
 
     def take(self, rows: NDArray[Any]) -> "Candidates":
         """The candidates in rows, over the same settings."""
@@ -313,8 +317,6 @@ def generate(
     table |= _times(catalog, names, profile, knob_list, table, stall)
     table |= _bills(catalog, names, workload, table)
     settings = Settings(**{f.name: table[f.name] for f in fields(Settings)})
-    kept_gib = (workload.data.bytes + CHECKPOINTS_KEPT * facts.checkpoint_bytes) / GIB
-    gib_month = catalog.storage_usd_per_gb_month().to_numpy()
     empty = np.zeros(0)
     frame = Candidates(
         knob_sets=tuple(knob_list),
@@ -326,13 +328,20 @@ def generate(
         price_usd_h=empty,
         compute_usd=empty,
         egress_usd=empty,
+        checkpoints_usd=empty,
         cost_mean_usd=empty,
-        storage_usd_h=kept_gib * gib_month / HOURS_PER_MONTH,
+        storage_usd_h=storage_usd_h(catalog, workload, facts),
         commitment_h=np.array([TERM_H.get(p, 0.0) for p in PURCHASES]),
         utilisation=workload.constraints.reserved_utilisation,
     )
-    egress_usd = egress_of_offers(catalog, workload)
-    return _filled(frame, table["shape"], shape, prices, egress_usd)
+    found = _filled(frame, table["shape"], shape, prices)
+    found = replace(
+        found,
+        egress_usd=egress_of_offers(catalog, workload)[found.offer],
+        checkpoints_usd=_moved_checkpoints(catalog, workload, facts, found),
+    )
+    cost = found.compute_usd + found.growing_usd + found.egress_usd
+    return replace(found, cost_mean_usd=cost)
 
 
 def _settings(
@@ -431,7 +440,6 @@ def _filled(
     shape_of_setting: Ints,
     shape_of_offer: Ints,
     prices: Sequence[Floats],
-    egress_usd: Floats,
 ) -> Candidates:
     """Each offer with each setting of its hardware, for every purchase at which it has a price.
 
@@ -458,11 +466,26 @@ def _filled(
         offer=offer,
         purchase=np.concatenate(purchases),
         price_usd_h=np.concatenate([prices[i][part] for i, part in enumerate(offers)]),
-        egress_usd=egress_usd[offer],
     )
-    compute = found.price_usd_h * _charged(found, settings.paid_h)
-    cost = compute + found.storage_usd + settings.other_usd[setting] + found.egress_usd
-    return replace(found, compute_usd=compute, cost_mean_usd=cost)
+    return replace(found, compute_usd=found.price_usd_h * _charged(found, settings.paid_h))
+
+
+def _moved_checkpoints(
+    catalog: Catalog, workload: Workload, facts: ModelFacts, found: Candidates
+) -> Floats:
+    """USD for each candidate's checkpoints to where they are kept, and back after interruptions."""
+    if workload.checkpoint_location is None:
+        return np.zeros(len(found))
+    settings = found.settings
+    saved = np.maximum(settings.work_s / settings.checkpoint_interval_s, 1.0)
+    to, back = saved * facts.checkpoint_bytes, settings.interruptions * facts.checkpoint_bytes
+    return moved_usd(
+        catalog,
+        place_of(workload.checkpoint_location),
+        found.offer,
+        to[found.setting],
+        back[found.setting],
+    )
 
 
 def ready_delay(facts: ProviderFacts, knobs: Knobs, profile: Profile | None) -> Delay:
@@ -614,12 +637,3 @@ def _bills(
         "labour_usd": extra.labour_usd_per_h * hours
         + extra.labour_usd_per_interruption * columns["interruptions"],
     }
-
-
-def egress_of_offers(catalog: Catalog, workload: Workload) -> Floats:
-    """USD for moving the data once from where they lie to each offer of the catalog."""
-    if workload.data.location is None or workload.data.bytes == 0:
-        return np.zeros(catalog.offers.height)
-    provider, region = workload.data.location.split(":", 1)
-    usd: Floats = catalog.egress_usd(workload.data.bytes, (provider, region)).to_numpy()
-    return usd

@@ -108,7 +108,7 @@ def _planned(
             cost_lines=CostLines(
                 compute=found.compute_usd[k],
                 storage=found.storage_usd[k],
-                egress=found.egress_usd[k],
+                egress=found.egress_usd[k] + found.checkpoints_usd[k],
                 licence=found.licence_usd[k],
                 labour=found.labour_usd[k],
             ),

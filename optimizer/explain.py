@@ -28,10 +28,14 @@ def explain(
     efficient: the allowed candidates that no allowed one dominates. others: on further instance types,
     whose scaling is of interest as well.
     """
-    prices = [_price_of(one, [constraint], chosen) for constraint in one.constraints]
+    # What jobs share may keep this one from its own best, which is what its constraints cost.
+    alone = _winner(one)
+    if one.losses.total[chosen] <= one.losses.total[alone] + SAME_L:
+        alone = chosen
+    prices = [_price_of(one, [constraint], alone) for constraint in one.constraints]
     together = None
     if len(one.constraints) > 1:
-        together = _price_of(one, list(one.constraints), chosen)
+        together = _price_of(one, list(one.constraints), alone)
     points = np.column_stack([one.losses.performance, one.losses.cost, one.losses.flexibility])[
         efficient
     ]
@@ -47,7 +51,7 @@ def explain(
             for winner, cell in zip(winners, cells, strict=True)
         ),
         measuring=tuple(worth_measuring(one, chosen)),
-        notes=tuple(_notes(one)),
+        notes=tuple(_notes(one, alone != chosen)),
         sensitivity=tuple(sensitivity(one, chosen)),
         scaling=tuple(scaling(one, [chosen, *others])),
         considered=tuple(looked_at),
@@ -110,11 +114,16 @@ def _winner(one: Priced) -> int:
     return int(best[np.argmin(sums[best])])
 
 
-def _notes(one: Priced) -> list[str]:
+def _notes(one: Priced, held_back: bool) -> list[str]:
     wishes = one.job.workload.constraints
     notes = []
     if not wishes.quotas:
         notes.append(
             "No quota was stated: the plan takes for granted what the provider must grant."
+        )
+    if held_back:
+        notes.append(
+            "What all jobs share keeps this one from the plan that is best for it alone; its own "
+            "constraints are priced as if it were alone."
         )
     return notes

@@ -24,11 +24,12 @@ from ..catalog import Catalog
 from ..catalog.files import InputError, did_you_mean
 from ..profiles.workload import Predecessor, Workload
 from .constraints import Relaxation
-from .dag import Edge, Pipeline, Schedule, schedule
+from .dag import Edge, Pipeline, Schedule
 from .plan import Move
 from .plan import Pipeline as PlannedPipeline
 from .pricing import Priced
-from .shared import GAP, PATIENCE_S, Shared, as_instance
+from .schedule import schedule
+from .shared import GAP, PATIENCE_S, QUOTA, Shared, as_instance
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -104,6 +105,29 @@ def longest(jobs: int, found: Sequence[Wait], seconds: Sequence[float]) -> float
     return max(end)
 
 
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """T0 and T1 - T0 in seconds, the sums of C0 and of C1 - C0 in USD."""
+
+    least_s: float
+    range_s: float
+    least_usd: float
+    range_usd: float
+
+
+def scale(priced: Sequence[Priced], found: Sequence[Wait]) -> Scale:
+    """The scale of L of the pipeline."""
+    ideal = [float(one.candidates.time_p90_s.min()) for one in priced]
+    nadir = [low + one.losses.ranges[0] for low, one in zip(ideal, priced, strict=True)]
+    least = longest(len(priced), found, ideal)
+    return Scale(
+        least_s=least,
+        range_s=longest(len(priced), found, nadir) - least,
+        least_usd=math.fsum(float(one.candidates.cost_mean_usd.min()) for one in priced),
+        range_usd=math.fsum(one.losses.ranges[1] for one in priced),
+    )
+
+
 def as_pipeline(
     priced: Sequence[Priced], found: Sequence[Wait], shared: Shared
 ) -> tuple[Pipeline, list[Ints], list[Place], float]:
@@ -136,11 +160,8 @@ def as_pipeline(
         return np.concatenate([values[kept] for values, kept in zip(of, rows, strict=True)])
 
     jobs = len(priced)
-    ideal = [float(one.candidates.time_p90_s.min()) for one in priced]
-    nadir = [low + one.losses.ranges[0] for low, one in zip(ideal, priced, strict=True)]
-    least = longest(jobs, found, ideal)
-    per_second = weights.alpha / (longest(jobs, found, nadir) - least)
-    per_usd = weights.beta / math.fsum(one.losses.ranges[1] for one in priced)
+    of_all = scale(priced, found)
+    per_second, per_usd = weights.alpha / of_all.range_s, weights.beta / of_all.range_usd
     usd = column(
         [one.candidates.cost_mean_usd - one.candidates.cost_mean_usd.min() for one in priced]
     )
@@ -159,7 +180,7 @@ def as_pipeline(
         waiting=np.zeros(jobs),
         latest_s=np.array([math.inf if one is None else one for one in latest]),
     )
-    return pipeline, rows, places, -per_second * least
+    return pipeline, rows, places, -per_second * of_all.least_s
 
 
 def _edge(wait: Wait, places: Sequence[Place], catalog: Catalog, per_usd: float) -> Edge:
@@ -249,7 +270,7 @@ def enough(
         return _scheduled(changed, GAP, "highs", PATIENCE_S / 6)
 
     for limit in pipeline.instance.limits:
-        if limit.name not in ("budget", "hourly") and not limit.name.startswith("quota "):
+        if limit.name not in ("budget", "hourly") and not limit.name.startswith(QUOTA):
             continue
         others = tuple(one for one in pipeline.instance.limits if one is not limit)
         spends = limit.name == "budget"

@@ -193,6 +193,68 @@ class Measuring(Record):
     hours_to_measure: float
 
 
+class LimitPrice(Record):
+    """What a limit that jobs share costs: the plan of all without it against the plan with it.
+
+    used: by the plan; of a share the largest provider's. hours, p90_hours, usd: sums over the jobs
+    and, of usd, moves, that the limit adds (negative: saves); loss: what it adds to the sum of L, or
+    to L of a pipeline. 0 where it does not bind, which is where the plan without it is no better.
+    """
+
+    key: str
+    words: str
+    used: float
+    limit: float
+    binds: bool
+    loss: float
+    hours: float
+    p90_hours: float
+    usd: float
+
+
+class FrontChoice(Record):
+    """What one job of a plan on the front would take."""
+
+    job: str
+    provider: str
+    region: str
+    instance_type: str
+    purchase: Purchase
+    nodes: int
+    per_device_batch: int
+
+
+class FrontPoint(Record):
+    """One plan of all jobs. performance, cost, flexibility: the means of the jobs' normalised losses,
+    of a pipeline its own. weights: at which it was found, proven to the gap.
+
+    time_s: the sum of the jobs' p90 times, of a pipeline its makespan. cost_usd: mean, all jobs and
+    moves.
+    """
+
+    weights: Weights
+    performance: float
+    cost: float
+    flexibility: float
+    time_s: float
+    cost_usd: float
+    gap: float
+    choices: tuple[FrontChoice, ...]
+
+
+class Front(Record):
+    """Plans of all jobs together of which none beats another, quickest first.
+
+    within: whatever the weights, of at least least_weight each, one of them is so near to the least
+    L (mean over the jobs). solves: how many weights were tried.
+    """
+
+    points: tuple[FrontPoint, ...]
+    within: float
+    least_weight: float
+    solves: int
+
+
 class Swing(Record):
     """The choice where one figure is factor times what was taken for it.
 
@@ -377,3 +439,5 @@ class Plan(Document):
     newest_price: date
     stale_prices: tuple[str, ...] = ()  # of the chosen offers, in words
     pipeline: Pipeline | None = None  # None where no job waits for another
+    limits: tuple[LimitPrice, ...] = ()  # on request: of what the jobs share
+    front: Front | None = None  # on request

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ..catalog import Catalog
 from ..catalog.files import InputError, did_you_mean
+from ..catalog.residency import places_meant
 from ..profiles.public import built_in_facts
 from ..profiles.records import Profile
 from ..profiles.throughput import StepTimeModel
@@ -17,6 +18,7 @@ from .candidates import Candidates
 from .constraints import Constraint, Limit, Rule, admitted, constraints_of
 from .flexibility import Flexibility, score
 from .losses import LossColumns, Objective, losses
+from .moving import place_of
 from .pareto import front
 
 Floats = NDArray[np.float64]
@@ -83,6 +85,12 @@ class Priced:
         rows = np.flatnonzero(self.allowed)
         return rows[front(self.points[rows])]
 
+    def weighing(self, weights: Weights) -> "Priced":
+        """The same job with other weights; L is their weighted sum."""
+        losses = replace(self.losses, objective="weighted")
+        weighed = losses.with_flexibility(losses.flexibility, weights)
+        return replace(self, weights=weights, losses=weighed)
+
     def without(self, key: str) -> "Priced":
         """The same job without one of its constraints, F with the answers that this allows."""
         rules = tuple(one for one in self.rules if one.key != key)
@@ -103,7 +111,7 @@ def price(
     cannot be planned.
     """
     workload, facts = job.workload, model_facts(job)
-    _check_location(workload, catalog)
+    _check_locations(workload, catalog)
     model = step_time_model(job, facts, catalog)
     try:
         found = columns.generate(
@@ -172,14 +180,22 @@ def model_facts(job: Job) -> ModelFacts:
     return known
 
 
-def _check_location(workload: Workload, catalog: Catalog) -> None:
+def _check_locations(workload: Workload, catalog: Catalog) -> None:
     """Data at a misspelt place would be priced as far away."""
-    if workload.data.location is None:
-        return
     places = catalog.offers.select("provider", "region").unique()
     known = [f"{provider}:{region}" for provider, region in places.iter_rows()]
-    if workload.data.location not in known:
+    for what, location in (
+        ("data's", workload.data.location),
+        ("checkpoints'", workload.checkpoint_location),
+    ):
+        if location is not None and location not in known:
+            raise InputError(
+                f"{workload.name}: no offer is at the {what} location "
+                f"'{location}'{did_you_mean(location, known)}"
+            )
+    kept, wishes = workload.checkpoint_location, workload.constraints
+    if kept and wishes.residency and place_of(kept) not in places_meant(wishes.residency):
         raise InputError(
-            f"{workload.name}: no offer is at the data's location "
-            f"'{workload.data.location}'{did_you_mean(workload.data.location, known)}"
+            f"{workload.name}: checkpoint_location '{kept}' is outside of residency "
+            f"{list(wishes.residency)}; keep checkpoints inside, or leave the key out"
         )

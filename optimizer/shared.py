@@ -20,6 +20,7 @@ Ints = NDArray[np.intp]
 GAP = 1e-6  # relative, at which the plan is called optimal
 STEPS = 4  # halvings when a largest share that is enough is sought
 PATIENCE_S = 60.0  # for the plan; a choice that is not proven by then says so
+QUOTA = "quota "  # before what is limited, the name of a limit
 OWNED = "owned"  # the limit of one's own machines, this one among them
 TRYING_S = 2.0  # for each halving
 
@@ -36,6 +37,18 @@ class Shared:
     budget_usd: float | None = None
     hourly_usd: float | None = None
     max_share: float | None = None
+
+    def without(self, name: str) -> "Shared":
+        """All but the limit of this name, as `as_instance` names them."""
+        if name.startswith(QUOTA):
+            left = {one: most for one, most in self.quotas.items() if QUOTA + one != name}
+            return replace(self, quotas=left)
+        return replace(
+            self,
+            budget_usd=None if name == "budget" else self.budget_usd,
+            hourly_usd=None if name == "hourly" else self.hourly_usd,
+            max_share=None if name == "share" else self.max_share,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +130,7 @@ def as_instance(priced: Sequence[Priced], shared: Shared) -> tuple[Instance, lis
     for name, most in shared.quotas.items():
         counts = _counted(name, priced[0])[offer]
         codes = np.where(counts, 0, -1).astype(np.int8)
-        limits.append(Limit(f"quota {name}", ("all",), codes, nodes, np.array([most])))
+        limits.append(Limit(f"{QUOTA}{name}", ("all",), codes, nodes, np.array([most])))
     if shared.budget_usd is not None:
         budget = np.array([shared.budget_usd])
         limits.append(Limit("budget", ("all",), everything, usd, budget))

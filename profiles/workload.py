@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ..catalog.files import Document, InputError, Record, Seconds, did_you_mean
 
@@ -35,19 +35,22 @@ class Weights(Record):
         return Weights(alpha=self.alpha / total, beta=self.beta / total, gamma=self.gamma / total)
 
 
+def _placed(location: str | None) -> str | None:
+    if location is not None and not re.fullmatch(r"[^:\s]+:[^:\s]+", location):
+        raise ValueError(
+            f"location '{location}' is not provider:region; write for example 'aws:us-east-1'"
+        )
+    return location
+
+
+Location = Annotated[str | None, AfterValidator(_placed)]
+
+
 class DataSource(Record):
     """Where the training data lie; location as provider:region, None for nowhere in particular."""
 
-    location: str | None = None
+    location: Location = None
     bytes: float = Field(default=0, ge=0, le=1e21)
-
-    @model_validator(mode="after")
-    def _location_has_two_parts(self) -> Self:
-        if self.location is not None and not re.fullmatch(r"[^:\s]+:[^:\s]+", self.location):
-            raise ValueError(
-                f"location '{self.location}' is not provider:region; write for example 'aws:us-east-1'"
-            )
-        return self
 
 
 class Quota(Record):
@@ -176,6 +179,7 @@ class Workload(Document):
     global batch B needs (1 + B / critical_batch) / (1 + reference_batch / critical_batch) times
     the samples (DESIGN 3.2) and is refused above max_global_batch. learning_rate: how it follows
     the global batch: not at all, as B / reference_batch, or as the square root of that.
+    checkpoint_location: where checkpoints are kept, provider:region; None where the job trains.
     """
 
     schema_id: Literal["isocost/workload/v1"] = Field(alias="schema")
@@ -192,6 +196,7 @@ class Workload(Document):
     critical_batch: Positive | None = None
     learning_rate: Literal["none", "linear", "sqrt"] = "none"
     data: DataSource = DataSource()
+    checkpoint_location: Location = None
     constraints: Constraints = Constraints()
     extra_costs: ExtraCosts = ExtraCosts()
     flexibility: Flexibilities = Flexibilities()

@@ -25,7 +25,7 @@ from isocost.optimizer.reliability import (
     young_interval,
 )
 from isocost.profiles.records import Profile
-from isocost.profiles.workload import Constraints, Weights, Workload
+from isocost.profiles.workload import Constraints, ModelFacts, Weights, Workload
 
 coarse = arrays(
     np.float64,
@@ -409,3 +409,55 @@ def test_each_bill_is_a_bill(priced: Priced) -> None:
     assert short.any()
     hour = c.nodes[short] * c.price_usd_h[short]
     assert np.allclose(c.compute_usd[short], hour, rtol=0.02)
+
+
+def test_checkpoints_kept_elsewhere_pay_for_their_way_tier_by_tier(
+    workload: Workload, catalog: Catalog, local: Offer
+) -> None:
+    facts = ModelFacts(
+        parameters=10**10,
+        gradient_bytes=4e10,
+        flops_per_sample=1e12,
+        bytes_per_sample=1e9,
+        checkpoint_bytes=1.2e11,
+    )
+    changes = {"facts": facts, "model": "own:model", "epochs": 90.0, "constraints": Constraints()}
+    here = workload.model_copy(update=changes)
+    there = here.model_copy(update={"checkpoint_location": "gcp:us-central1"})
+    whole = catalog.with_offer(local)
+    one, other = (price(Job(job, Path()), whole, Weights()) for job in (here, there))
+    a, b = one.candidates, other.candidates
+    assert (a.checkpoints_usd == 0).all()
+    offers = whole.offers
+    for k in np.random.default_rng(0).choice(len(b), 200).tolist():
+        place = offers["provider"][int(b.offer[k])], offers["region"][int(b.offer[k])]
+        saved = max(1.0, b.work_s[k] / b.checkpoint_interval_s[k])
+        usd = catalog.transfer.usd(saved * 1.2e11, place, ("gcp", "us-central1"))
+        usd += catalog.transfer.usd(b.interruptions[k] * 1.2e11, ("gcp", "us-central1"), place)
+        assert b.checkpoints_usd[k] == pytest.approx(usd, rel=1e-9, abs=1e-9)
+        kept_there = b.storage_usd[k] - a.storage_usd[k]
+        assert b.cost_mean_usd[k] - a.cost_mean_usd[k] == pytest.approx(usd + kept_there, rel=1e-6)
+        assert b.cancelled_usd[k] <= b.cost_p90_usd[k]
+    assert (b.checkpoints_usd > 0).mean() > 0.5
+    chosen = optimize([Job(there, Path())], catalog, local).jobs[0].chosen
+    lines = chosen.predicted.cost_lines
+    parts = (lines.compute, lines.storage, lines.egress, lines.licence, lines.labour)
+    assert sum(parts) == pytest.approx(chosen.predicted.cost_usd.mean)
+
+
+def test_checkpoints_at_a_wrong_place_are_refused(
+    workload: Workload, catalog: Catalog, local: Offer
+) -> None:
+    astray = workload.model_copy(update={"checkpoint_location": "gcp:us-centrl1"})
+    with pytest.raises(
+        InputError, match=r"checkpoints' location .* did you mean 'gcp:us-central1'"
+    ):
+        planned(astray, catalog, local, None)
+    abroad = workload.model_copy(
+        update={
+            "checkpoint_location": "gcp:us-central1",
+            "constraints": Constraints(residency=("EU",)),
+        }
+    )
+    with pytest.raises(InputError, match="outside of residency"):
+        planned(abroad, catalog, local, None)

@@ -1,7 +1,7 @@
 """Workloads that wait for each other, over real offers: against trying all, and through the command."""
 
+import re
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,8 @@ import pytest
 
 from isocost.catalog import Catalog, Offer
 from isocost.catalog.files import InputError
-from isocost.optimizer.optimize import Infeasible, Job, NotProven, decide_together, optimize, price
+from isocost.optimizer.deciding import Infeasible, NotProven, decide_together
+from isocost.optimizer.optimize import Job, optimize, price
 from isocost.optimizer.pipeline import as_pipeline, plan_pipeline, waits
 from isocost.optimizer.plan import Plan
 from isocost.optimizer.shared import Shared, Together, as_instance
@@ -149,8 +150,7 @@ def test_time_that_is_up_is_not_called_impossible(
 ) -> None:
     priced = [price(Job(workload, Path()), catalog.with_offer(local), Weights())]
     nothing = Together(None, Status.NO_ANSWER, None, 1)
-    # By name: `isocost.optimizer.optimize` is also a function of the package.
-    monkeypatch.setattr(import_module("isocost.optimizer.optimize"), "together", lambda *_: nothing)
+    monkeypatch.setattr("isocost.optimizer.deciding.together", lambda *_: nothing)
     with pytest.raises(NotProven, match="not proven") as caught:
         decide_together(priced, Shared(max_share=0.5))
     assert caught.value.exit_code == 4
@@ -171,3 +171,35 @@ def test_the_command_plans_a_pipeline(isocost: Command, tmp_path: Path) -> None:
     alone = isocost("optimize", then)
     assert alone.returncode == 2
     assert "none of the workloads given" in alone.stderr
+
+
+def test_a_pipeline_over_an_imported_list_goes_where_the_list_is_cheaper(
+    isocost: Command, tmp_path: Path
+) -> None:
+    """Two cheap offers in regions that no built-in offer is in: the pipeline takes them, and their move."""
+    (tmp_path / "list.csv").write_text(
+        "provider,region,zones,instance_type,accelerator,accelerator_count,vcpus,memory_gib,"
+        "network_gbps,on_demand_usd_h,price_date,source\n"
+        "aws,mx-central-1,a b,g5.xlarge,A10G,1,4,16,10,0.06,2026-07-20,list\n"
+        "gcp,northamerica-south1,a b,g2-standard-4,L4,1,4,16,10,0.06,2026-07-20,list\n",
+        encoding="utf-8",
+    )
+    done = isocost("catalog", "import", "list.csv")
+    assert done.returncode == 0, done.stderr
+    text = EXAMPLE.read_text(encoding="utf-8")
+    names = []
+    for name, more in (("first", ""), ("then", "after: [{job: first, bytes: 20e9}]\n")):
+        names.append(tmp_path / f"{name}.yaml")
+        text_of = re.sub(r"(?m)^name:.*$", f"name: {name}", text) + more
+        names[-1].write_text(text_of, encoding="utf-8")
+    arguments = ("optimize", *names, "--beta", "1", "--catalog", "imported", "--json")
+    both = ("--offers", "provider IN ('aws', 'gcp')")
+    done = isocost(*arguments, *both, "--quota", "aws=1", "--quota", "gcp=1")
+    assert done.returncode == 0, done.stderr
+    plan = Plan.model_validate_json(done.stdout)
+    taken = {job.chosen.offer.region for job in plan.jobs}
+    assert taken == {"mx-central-1", "northamerica-south1"}
+    assert plan.pipeline is not None
+    (move,) = plan.pipeline.moves
+    assert move.usd > 0
+    assert plan.solver.status == "optimal"

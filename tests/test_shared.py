@@ -8,7 +8,8 @@ import pytest
 
 from isocost.catalog import Catalog, Offer
 from isocost.catalog.files import InputError
-from isocost.optimizer.optimize import Infeasible, Job, decide_together, price
+from isocost.optimizer.deciding import Infeasible, decide_together
+from isocost.optimizer.optimize import Job, price
 from isocost.optimizer.pricing import Priced
 from isocost.optimizer.shared import Shared, as_instance, quotas, together
 from isocost.profiles.workload import Weights, Workload
