@@ -20,7 +20,7 @@ import highspy
 import numpy as np
 from numpy.typing import NDArray
 
-from .instance import Instance, chosen_by, coupling, stated
+from .instance import Instance, as_solution, chosen_by, coupling, stated
 from .solver import Outcome, Status, relative_gap, solve
 
 Floats = NDArray[np.float64]
@@ -34,7 +34,8 @@ LP_GAP = 1e-7
 ELASTIC = 300.0  # price of exceeding a limit by its largest amount, in ranges of L
 STATED = 2  # columns a job in the first integer program, which only looks for a good choice
 ROUNDING = 1e-8  # of sums of L; the relaxation's bound keeps 1e-9 of it to be on the safe side
-FIRST_GAP = 3e-4  # at which it ends: what fixing leaves then is quickly solved to the gap asked for
+FIRST_GAP, FIRST_NODES = 3e-4, 2000  # at which all but the last program end
+GROWTH = 4  # of columns from one program to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,38 +144,38 @@ def _integer(
     time_limit_s: float | None,
     relaxation_s: float,
 ) -> Answer:
-    """From the relaxation to a choice: first among the nearest columns, then among all that may be."""
+    """From the relaxation to a choice: among the nearest columns, more of them each time, until among all
+    that a choice better by the gap could have.
+
+    A choice is among the stated columns, and not below their program's bound; or it has another column,
+    and is not below the relaxation's bound and that column's distance.
+    """
     start = time.perf_counter()
     best: Ints | None = None
-    bound, upper, nodes = relaxed.bound, math.inf, 0
+    bound, upper, nodes, proven = relaxed.bound, math.inf, 0, False
     rows = _nearest(instance, relaxed, STATED * instance.jobs)
     while True:
-        # All columns that a better choice could have are stated: then the solve's bound is a proof.
-        last = len(rows) == len(instance) or (
-            best is not None
-            and relaxed.distance[_others(instance, rows)].min(initial=math.inf)
-            > _reach(upper, relaxed.bound)
-        )
+        outside = float(relaxed.distance[_others(instance, rows)].min(initial=math.inf))
+        last = outside > _reach(upper, relaxed.bound, gap)
         spent = time.perf_counter() - start
         left = None if time_limit_s is None else max(0.1, time_limit_s - spent)
-        aim = gap if last else max(gap, FIRST_GAP)
-        solved = _solve(instance, rows, relaxed.bound, aim, solver, left, best)
+        aim, most = (gap, None) if last else (max(gap, FIRST_GAP), FIRST_NODES)
+        solved = _solve(instance, rows, relaxed.bound, aim, solver, left, best, most)
         nodes += solved.nodes
         if solved.x is not None:
             found = chosen_by(instance, solved.x, rows)
             if instance.kept(found) and instance.objective(found) < upper:
                 best, upper = found, instance.objective(found)
-        if last:
-            bound = max(bound, min(solved.bound, upper))
+        bound = max(bound, min(solved.bound, relaxed.bound + outside - 1e-9, upper))
         proven = best is not None and upper - bound <= gap * abs(upper) + ROUNDING
         if last or proven or (left is not None and time.perf_counter() - start >= left + spent):
             break
-        if best is None:
-            # More columns until there is a choice; all of them in the end.
-            rows = _nearest(instance, relaxed, min(len(instance), 6 * len(rows)))
+        survivors = np.flatnonzero(relaxed.distance <= _reach(upper, relaxed.bound, gap))
+        if len(survivors) <= GROWTH * len(rows):
+            rows = survivors if best is None else np.union1d(survivors, best)
         else:
-            survivors = np.flatnonzero(relaxed.distance <= _reach(upper, relaxed.bound))
-            rows = np.union1d(survivors, best)
+            rows = _nearest(instance, relaxed, GROWTH * len(rows))
+            rows = rows if best is None else np.union1d(rows, best)
     if best is not None:
         status = Status.OPTIMAL if proven else Status.NOT_PROVEN
     else:
@@ -187,7 +188,7 @@ def _integer(
         relaxed,
         relaxation_s,
         time.perf_counter() - start,
-        int((relaxed.distance <= _reach(upper, relaxed.bound)).sum()),
+        int((relaxed.distance <= _reach(upper, relaxed.bound, gap)).sum()),
         len(rows),
         solver,
         bound,
@@ -201,9 +202,12 @@ def _others(instance: Instance, rows: Ints) -> NDArray[np.bool_]:
     return others
 
 
-def _reach(upper: float, bound: float) -> float:
-    """How far from its job's best a column of a better choice can be; a little more for rounding."""
-    return upper - bound + 1e-9 * max(1.0, abs(bound)) if math.isfinite(upper) else math.inf
+def _reach(upper: float, bound: float, gap: float) -> float:
+    """How far from its job's best a column can be of a choice that is better by more than the gap; a
+    little more for rounding."""
+    if not math.isfinite(upper):
+        return math.inf
+    return upper - gap * abs(upper) - bound + 1e-9 * max(1.0, abs(bound))
 
 
 def _nearest(instance: Instance, relaxed: Relaxation, count: int) -> Ints:
@@ -224,18 +228,19 @@ def _solve(
     solver: str,
     time_limit_s: float | None,
     best: Ints | None,
+    most_nodes: int | None,
 ) -> Outcome:
     """The integer program over the columns in rows, from the best choice so far."""
     if solver == "cbc":
         return solve(stated(instance, rows), solver=solver, gap=gap, time_limit_s=time_limit_s)
     known = None
     if best is not None and np.isin(best, rows).all():
-        known = np.isin(rows, best).astype(float)
-        if instance.peak is not None:
-            known = np.append(known, instance.peak.share(best))
+        known = as_solution(instance, best, rows)
     # A solution this near the bound over all columns ends it; the proof is that bound.
-    target: dict[str, Any] = {"objective_target": bound + gap * abs(bound)} if gap > 0 else {}
-    return solve(stated(instance, rows), gap=gap, time_limit_s=time_limit_s, known=known, **target)
+    options: dict[str, Any] = {"objective_target": bound + gap * abs(bound)} if gap > 0 else {}
+    if most_nodes is not None:
+        options["mip_max_nodes"] = most_nodes
+    return solve(stated(instance, rows), gap=gap, time_limit_s=time_limit_s, known=known, **options)
 
 
 def relax(instance: Instance) -> Relaxation | None:

@@ -159,8 +159,9 @@ def solve(
     built = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
+        start_from = None if known is None else dict(zip(milp.names, known.tolist(), strict=True))
         model.solve(
-            _highs(gap, time_limit_s, known, options)
+            _highs(gap, time_limit_s, start_from, options)
             if solver == "highs"
             else _cbc(gap, time_limit_s, log)
         )
@@ -208,7 +209,7 @@ def _number(value: float | None) -> float:
 
 
 def _highs(
-    gap: float, time_limit_s: float | None, known: Floats | None, options: dict[str, Any]
+    gap: float, time_limit_s: float | None, known: dict[str, float] | None, options: dict[str, Any]
 ) -> Any:
     tight = {"mip_feasibility_tolerance": TIGHT, "primal_feasibility_tolerance": TIGHT}
     return _AtOnce(
@@ -243,10 +244,11 @@ def _highs_says(model: Any) -> tuple[bool, bool, float, int]:
 class _AtOnce(pulp.HiGHS):  # type: ignore[misc]
     """PuLP's HiGHS, with the model handed over by two calls instead of one a column and a row.
 
-    known: a solution to start from, which PuLP 3.3 would ignore.
+    known: a solution to start from by the variables' names (PuLP sorts them), which PuLP 3.3 would
+    ignore.
     """
 
-    def __init__(self, known: Floats | None, **options: Any) -> None:
+    def __init__(self, known: dict[str, float] | None, **options: Any) -> None:
         super().__init__(**options)
         self.known = known
 
@@ -255,9 +257,17 @@ class _AtOnce(pulp.HiGHS):  # type: ignore[misc]
             super().buildSolverModel(lp)
         else:
             self._hand_over(lp)
-        if self.known is not None and len(self.known) == lp.solverModel.getNumCol():
-            places = np.arange(len(self.known), dtype=np.int32)
-            lp.solverModel.setSolution(len(self.known), places, self.known)
+        if self.known is not None:
+            values = np.array([self.known[variable.name] for variable in lp.variables()])
+            if len(values) == lp.solverModel.getNumCol():
+                places = np.arange(len(values), dtype=np.int32)
+                lp.solverModel.setSolution(len(values), places, values)
+
+    def findSolutionValues(self, lp: Any) -> Any:
+        try:
+            return super().findSolutionValues(lp)
+        except KeyError:  # a status that PuLP does not know, such as that of too many nodes
+            return pulp.LpStatusNotSolved, pulp.LpSolutionNoSolutionFound
 
     def _hand_over(self, lp: Any) -> None:
         inf, variables = highspy.kHighsInf, lp.variables()

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from isocost.optimizer.instance import Instance, Limit, Peak, chosen_by, stated, undominated
+from isocost.optimizer.instance import (
+    Instance,
+    Limit,
+    Peak,
+    as_solution,
+    chosen_by,
+    stated,
+    undominated,
+)
 from isocost.optimizer.many import Answer, choose_many, relax
 from isocost.optimizer.solver import Status, solve
 
@@ -87,6 +95,21 @@ def test_the_pulp_model_says_what_brute_force_says(instance: Instance) -> None:
     assert instance.kept(chosen)
     assert instance.objective(chosen) == pytest.approx(best, rel=1e-7, abs=1e-9)
     assert outcome.objective == pytest.approx(best, rel=1e-7, abs=1e-9)
+
+
+@FEWER
+@given(instances(), st.data())
+def test_a_choice_is_a_solution_of_the_model_if_it_keeps_the_limits(
+    instance: Instance, data: st.DataObject
+) -> None:
+    pairs = zip(instance.start[:-1].tolist(), instance.start[1:].tolist(), strict=True)
+    chosen = np.array([data.draw(st.integers(a, b - 1)) for a, b in pairs])
+    rows = np.union1d(chosen, data.draw(st.lists(st.integers(0, len(instance) - 1))))
+    rows = rows.astype(np.intp)
+    model, x = stated(instance, rows), as_solution(instance, chosen, rows)
+    assert float(model.cost @ x) == pytest.approx(instance.objective(chosen))
+    assert (model.violation(x) <= 1e-9) == instance.kept(chosen)
+    assert chosen_by(instance, x, rows).tolist() == chosen.tolist()
 
 
 @FEWER
