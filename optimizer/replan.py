@@ -15,9 +15,10 @@ from ..catalog.files import Record
 from ..profiles.workload import Constraints, Weights
 from .candidates import PURCHASES
 from .constraints import Limit
+from .deciding import infeasible, tie_broken
 from .describe import planned_candidates
 from .model import Column, choose
-from .optimize import FRONTIER, RUNNERS_UP, infeasible, tie_broken
+from .optimize import FRONTIER, RUNNERS_UP
 from .pareto import front
 from .plan import PlannedCandidate
 from .pricing import Priced
