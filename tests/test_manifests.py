@@ -444,6 +444,43 @@ MISTAKES: dict[str, tuple[Mutate, str]] = {
         put(job, "spec.template.spec.affinity.podAntiAffinity", None),
         "would share what the plan gives each",
     ),
+    "a label of another GPU": (
+        put(
+            job,
+            "spec.template.spec.nodeSelector",
+            {"cloud.google.com/gke-accelerator": "nvidia-l4"},
+        ),
+        "'nvidia-tesla-t4', of the planned machine",
+    ),
+    "more processors than a machine has": (
+        put(worker, "resources.requests.cpu", "64"),
+        "share of its machine",
+    ),
+    "next to no memory": (put(worker, "resources.requests.memory", "64Mi"), "at least 10%"),
+    "a volume that is mounted nowhere": (
+        lambda documents: pod_of(job(documents))["volumes"].append(
+            {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+        ),
+        "mounted nowhere",
+    ),
+    "a claim of a bad name": (
+        put(job, "spec.template.spec.volumes.0.persistentVolumeClaim.claimName", "My_Claim"),
+        "DNS-1123",
+    ),
+    "suspended": (put(job, "spec.suspend", True), "would not start"),
+    "the host's network": (put(job, "spec.template.spec.hostNetwork", True), "names of pods"),
+    "a variable without value": (
+        lambda documents: worker(documents)["env"].append({"name": "X"}),
+        "neither value nor valueFrom",
+    ),
+    "a secret beside the worker": (
+        put(
+            job,
+            "spec.template.spec.initContainers",
+            [{"name": "fetch", "image": "busybox", "env": [{"name": "API_KEY", "value": "x"}]}],
+        ),
+        "under a secret's name",
+    ),
     "workers in several zones": (
         put(job, "spec.template.spec.affinity.podAffinity", None),
         "between zones gradients are slow",
@@ -539,7 +576,7 @@ def test_what_may_be_removed_without_a_word_is_known(form: str) -> None:
         *("mlPolicy", "metadata", "replicas", "rules", "onJobFailureReasons", "failurePolicy"),
         *("trainer.kubeflow.org/trainjob-ancestor-step", "containerName", "onPodConditions"),
         *("autostop", "idle_minutes", "down", "job_recovery", "max_restarts_on_errors", "store"),
-        *("mode", "instance_type", "aliyun.accelerator/nvidia_count", "SuccessPolicy", "Settings"),
+        *("mode", "SuccessPolicy", "Settings"),
         *("TerminationGracePeriodSeconds", "MountAccess", "key", "values", "status", "type"),
     }
     if form == "trainjob":  # the TrainJob says them again, and a runtime of its own lacks them
@@ -633,6 +670,7 @@ def test_pai_dlc_jobs_hold_to_our_checks(workers: int, purchase: Purchase) -> No
         ("JobSpecs.0.Image", "pai/tensorflow:2.21", "digest"),
         ("JobSpecs.0.EcsSpec", "p4d.24xlarge", "instance type of Alibaba Cloud"),
         ("JobSpecs.0.SpotSpec", {"SpotStrategy": "SpotAsPriceGo"}, "what was planned: on demand"),
+        ("JobSpecs.0.EcsSpec", "ecs.g7.large", "the planned machine, ecs.gn7i"),
         ("JobSpecs.0.RestartPolicy", "Always", "'ExitCode'"),
         ("JobMaxRunningTimeMinutes", None, "expected 120, the deadline"),
         ("JobType", "PyTorchJob", "'TFJob'"),
@@ -669,6 +707,7 @@ def test_skypilot_tasks_hold_to_our_checks(workers: int) -> None:
         ("resources.use_spot", True, "what was planned: on demand"),
         ("resources.image_id", "docker:isocost:latest", "digest"),
         ("resources.infra", "aws/us-east-1", "the planned provider, gcp"),
+        ("resources.instance_type", "n1-standard-4", "the planned machine, 'n1-standard-8'"),
         ("resources.accelerators", {"T4": 4}, "expected 1 on each node"),
         ("resources.acelerators", {"T4": 1}, "did you mean 'accelerators'"),
         ("run", "python -m isocost.execution.pod", "SkyPilot knows no deadline"),

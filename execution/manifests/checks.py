@@ -10,7 +10,7 @@ from typing import Any
 from .describing import check_dlc, check_sky
 from .findings import Finding, shaped, shown
 from .gang import Gang, gang_of
-from .ganged import check_gang, names, references
+from .ganged import check_gang, names, policies, references
 from .order import Contract
 from .shapes import (
     KINDS,
@@ -126,6 +126,8 @@ def _together(objects: Sequence[Shape], kinds: Sequence[str]) -> Iterator[Findin
     for one in objects:
         if isinstance(one, TrainJob) and runtimes:
             yield from references(one, runtimes)
+    for runtime in runtimes:
+        yield from policies(runtime)
     for main, needed, reason in (
         ("Job", "Service", "the pods of a Job have no names without a headless Service"),
         ("TrainJob", "TrainingRuntime", "Kubeflow Trainer ships no runtime for TensorFlow"),

@@ -106,6 +106,15 @@ def check_dlc(job: DlcJob, document: Mapping[str, Any], expected: Contract | Non
 
 def _dlc_against(job: DlcJob, held: Contract) -> list[Finding]:
     role, where, found = job.JobSpecs[0], "job JobSpecs[0]", []
+    if role.EcsSpec is not None and role.EcsSpec != held.instance_type:
+        found.append(
+            Finding(
+                f"{where}.EcsSpec",
+                shown(role.EcsSpec),
+                f"the planned machine, {held.instance_type}",
+                "correct it",
+            )
+        )
     if role.PodCount != held.workers:
         found.append(
             Finding(
@@ -247,6 +256,16 @@ def _sky_against(task: SkyTask, held: Contract, command: re.Match[str] | None) -
                 "task resources.infra",
                 shown(resources.infra),
                 f"the planned provider, {held.provider}",
+                "correct it",
+            )
+        )
+    planned = None if (held.device or "").endswith("tpu") else held.instance_type.split("+")[0]
+    if resources.instance_type != planned:
+        found.append(
+            Finding(
+                "task resources.instance_type",
+                shown(resources.instance_type),
+                f"the planned machine, {shown(planned)}",
                 "correct it",
             )
         )

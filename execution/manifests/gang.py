@@ -22,8 +22,8 @@ from .shapes import (
 class Gang:
     """The workers of a manifest. where_...: the path of a part, for sentences.
 
-    host: of a rank, with {rank} for its number. sizes, deadlines, restarts: every place that states
-    the figure, with what it states. subdomain: of the pods' names, None where a controller makes it.
+    host: of a rank, with {rank} for its number. sizes, deadlines, suspended: every place that states
+    it, with what it states. subdomain: of the pods' names, None where a controller makes it.
     """
 
     kind: str
@@ -44,6 +44,7 @@ class Gang:
     subdomain: str | None
     sizes: dict[str, int | None]
     deadlines: dict[str, int | None]
+    suspended: dict[str, bool | None]
 
     @property
     def env(self) -> list[Env]:
@@ -102,6 +103,7 @@ def _of_job(job: Job) -> Gang:
             f"{where}.parallelism": job.spec.parallelism,
         },
         deadlines={f"{where}.activeDeadlineSeconds": job.spec.activeDeadlineSeconds},
+        suspended={f"{where}.suspend": job.spec.suspend},
     )
 
 
@@ -154,6 +156,7 @@ def _of_trainjob(job: TrainJob, runtime: TrainingRuntime) -> Gang:
         },
         deadlines={f"trainjob/{name} spec.activeDeadlineSeconds": job.spec.activeDeadlineSeconds}
         | gang.deadlines,
+        suspended={f"trainjob/{name} spec.suspend": job.spec.suspend} | gang.suspended,
     )
 
 
@@ -181,4 +184,5 @@ def _in_set(name: str, spec: SetSpec, where: str, host: str, container_name: str
         subdomain=None,
         sizes={},
         deadlines={f"{here}.activeDeadlineSeconds": template.spec.activeDeadlineSeconds},
+        suspended={f"{where}.suspend": spec.suspend, f"{here}.suspend": template.spec.suspend},
     )

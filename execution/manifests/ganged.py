@@ -15,12 +15,14 @@ from .shapes import ConfigMap, PodFailurePolicy, Shape, TrainingRuntime, TrainJo
 from .told import agree, commanded, contract_in, environment, in_texts, pinned, secrets
 
 LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")  # DNS-1123; a Service's begins with a letter
+SUBDOMAIN = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
 LABEL_VALUE = re.compile(r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")
 LONGEST = 63
 DEVICES = re.compile(
     r"^(nvidia\.com/.+|amd\.com/gpu|google\.com/tpu|aliyun\.com/.*gpu.*|gpu\.intel\.com/.+)$"
 )
 SCALE = {"": 0, "n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+LEAST_SHARE = Decimal("0.1")  # of a machine: lowered by hand it may be, given away not
 BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 
 
@@ -48,6 +50,7 @@ def check_gang(gang: Gang, expected: Contract | None) -> Iterator[Finding]:
     yield from _deadlines(gang, held)
     yield from _restarts(gang, held)
     yield from _devices(gang, held)
+    yield from _within(gang, held)
     yield from _place(gang, held)
     yield from _folder(gang, held)
     yield from _apart(gang, held)
@@ -97,6 +100,16 @@ def _environment(gang: Gang) -> Iterator[Finding]:
                 "one of them",
                 "remove the other",
             )
+        if env.value is None and env.valueFrom is None:
+            yield Finding(
+                f"{gang.where_env} {env.name}",
+                "neither value nor valueFrom",
+                "one of them",
+                "give it a value, or remove it",
+            )
+    for index, one in enumerate(gang.pod.initContainers):
+        where = f"{gang.where_pod}.initContainers[{index}].env"
+        yield from environment([(env.name, env.value) for env in one.env], where)
     for index, word in enumerate([*(gang.container.command or []), *(gang.container.args or [])]):
         yield from secrets(f"word {index}", word, f"{gang.where_container}.command")
 
@@ -132,6 +145,16 @@ def _job(gang: Gang) -> Iterator[Finding]:
             shown(pod.activeDeadlineSeconds),
             "none: a pod's deadline starts again with every pod",
             "put it on the job",
+        )
+    for where, suspended in gang.suspended.items():
+        if suspended:
+            yield Finding(where, "true", "false or nothing", "it would not start: remove it")
+    if pod.hostNetwork:
+        yield Finding(
+            f"{gang.where_pod}.hostNetwork",
+            "true",
+            "false or nothing",
+            "workers reach each other by the names of pods: remove it",
         )
     yield from _policy(gang, job.podFailurePolicy)
     if gang.set_spec is not None:
@@ -371,6 +394,26 @@ def _devices(gang: Gang, held: Contract) -> Iterator[Finding]:
             )
 
 
+def _within(gang: Gang, held: Contract) -> Iterator[Finding]:
+    """Processors and memory: no more than the worker's share of its machine, and not next to none."""
+    share = -(-held.workers // held.nodes)
+    there = {"cpu": Decimal(str(held.vcpus)), "memory": Decimal(str(held.memory_gib)) * 2**30}
+    for name, whole in there.items():
+        text = gang.container.resources.requests.get(name)
+        if text is None:
+            continue
+        asked = quantity(text)
+        if not LEAST_SHARE * whole / share <= asked <= whole / share:
+            most = whole / share if name == "cpu" else whole / share / 2**30
+            yield Finding(
+                f"{gang.where_resources}.requests.{name}",
+                shown(text),
+                f"at most {most:.4g}{'' if name == 'cpu' else ' GiB'}, the worker's share of its "
+                f"machine, and at least {float(LEAST_SHARE):.0%} of it",
+                "more never starts, less is shared with others: correct it",
+            )
+
+
 def _volumes(gang: Gang) -> Iterator[Finding]:
     volumes, mounts = gang.pod.volumes, gang.container.volumeMounts
     where = f"{gang.where_container}.volumeMounts"
@@ -386,6 +429,21 @@ def _volumes(gang: Gang) -> Iterator[Finding]:
     for volume in volumes:
         if not LABEL.match(volume.name) or len(volume.name) > LONGEST:
             yield _bad_name(f"{gang.where_pod}.volumes", volume.name)
+        claim = volume.persistentVolumeClaim
+        if claim is not None and not SUBDOMAIN.match(claim.claimName):
+            yield _bad_name(f"{gang.where_pod}.volumes {volume.name} claimName", claim.claimName)
+        everywhere = {
+            mount.name
+            for one in (*gang.pod.containers, *gang.pod.initContainers)
+            for mount in one.volumeMounts
+        }
+        if volume.name not in everywhere:
+            yield Finding(
+                f"{gang.where_pod}.volumes {volume.name}",
+                "a volume that is mounted nowhere",
+                "a mount of it in the worker",
+                "mount it, or remove it",
+            )
     for path, count in Counter(mount.mountPath for mount in mounts).items():
         if count > 1:
             yield Finding(where, f"two mounts at {path}", "one a path", "remove one")
@@ -505,7 +563,21 @@ def _place(gang: Gang, held: Contract) -> Iterator[Finding]:
                 f"no tolerance of spot nodes, for the plan is to buy {bought}",
                 "remove it",
             )
+    yield from _labels(gang, held)
     yield from _slice(gang, held)
+
+
+def _labels(gang: Gang, held: Contract) -> Iterator[Finding]:
+    """Nodes are found by the labels of the planned machine, region and accelerator."""
+    for label, value in held.node.items():
+        got = gang.pod.nodeSelector.get(label)
+        if got != value:
+            yield Finding(
+                f"{gang.where_pod}.nodeSelector {label}",
+                shown(got),
+                f"'{value}', of the planned machine",
+                "on another machine its times and prices do not hold: write that",
+            )
 
 
 def _slice(gang: Gang, held: Contract) -> Iterator[Finding]:
@@ -634,6 +706,19 @@ def names(one: Shape, where: str) -> Iterator[Finding]:
                 shown(reference.apiGroup),
                 "'trainer.kubeflow.org'",
                 "write it so",
+            )
+
+
+def policies(runtime: TrainingRuntime) -> Iterator[Finding]:
+    """A policy of another framework would write its own variables into the workers."""
+    policy = runtime.spec.mlPolicy
+    for name in ("flux", "jax", "mpi", "torch", "xgboost"):
+        if policy is not None and getattr(policy, name) is not None:
+            yield Finding(
+                f"trainingruntime/{runtime.metadata.name} spec.mlPolicy.{name}",
+                "a policy of another framework",
+                "numNodes alone",
+                "remove it",
             )
 
 

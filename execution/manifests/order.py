@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue
 from ...catalog import Purchase
 from ...catalog.files import InputError, Record
 from ...optimizer.plan import PlannedCandidate, PlannedJob, PlannedOffer
+from .places import node_labels
 
 RUN_PATH = "/isocost/run"  # the run's checkpoints and logs, one volume for all workers
 CODE_PATH = "/isocost/code"  # the user's own model, where the image does not hold it
@@ -34,6 +35,7 @@ class Contract(Record):
 
     workers: of the whole gang; nodes: machines, which they fill in blocks. device, devices: the Kubernetes resource and how many of it each
     worker has; None and 0 for processors. deadline_s: from the first start. restarts: of the gang.
+    instance_type, vcpus, memory_gib: of a machine; node: labels by which Kubernetes finds one.
     spec: the worker's own file (isocost/work/v1) with paths as the workers see them.
     """
 
@@ -45,6 +47,10 @@ class Contract(Record):
     purchase: Purchase
     provider: str
     restarts: int = Field(ge=0)
+    instance_type: str
+    vcpus: float = Field(gt=0)
+    memory_gib: float = Field(gt=0)
+    node: dict[str, str]
     tasks: tuple[str, ...] | None = None  # TF_CONFIG's type of each rank; None: all are workers
     spec: dict[str, JsonValue]
 
@@ -116,6 +122,10 @@ class Order(Record):
             purchase=self.purchase,
             provider=self.offer.provider,
             restarts=self.restarts,
+            instance_type=self.offer.instance_type,
+            vcpus=self.offer.vcpus,
+            memory_gib=self.offer.memory_gib,
+            node=node_labels(self),
             tasks=None if set(self.tasks) == {"worker"} else self.tasks,
             spec=self.spec | {"folder": self.run_folder, "model_folder": self.code_path},
         )

@@ -8,12 +8,14 @@ controller; the others are named beside each table.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...catalog import Purchase
 from ...catalog.files import InputError
 from ...optimizer.plan import PlannedOffer
-from .order import Order
+
+if TYPE_CHECKING:
+    from .order import Order
 
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 REGION = "topology.kubernetes.io/region"
@@ -115,7 +117,7 @@ def ground(provider: str) -> Ground:
     return GROUNDS.get(provider, UNKNOWN)
 
 
-def node_selector(order: Order) -> dict[str, str]:
+def node_selector(order: "Order") -> dict[str, str]:
     """Labels that a node of the offer carries; InputError where GKE has no such TPU."""
     offer, known = order.offer, ground(order.offer.provider)
     labels: dict[str, str] = {}
@@ -135,6 +137,14 @@ def node_selector(order: Order) -> dict[str, str]:
     if order.kind == "gpu" and offer.provider == "alibaba":
         labels[ACK_GPU_COUNT] = str(offer.accelerator_count)
     return labels
+
+
+def node_labels(order: "Order") -> dict[str, str]:
+    """The same; none where it is no machine of Kubernetes', for there are other forms."""
+    try:
+        return node_selector(order)
+    except InputError:
+        return {}
 
 
 def machine_type(offer: PlannedOffer) -> str:
@@ -173,7 +183,7 @@ def topology(accelerator: str, chips_per_host: int, hosts: int) -> str:
     return shapes[chips]
 
 
-def affinity(order: Order, labels: Mapping[str, str]) -> dict[str, Any]:
+def affinity(order: "Order", labels: Mapping[str, str]) -> dict[str, Any]:
     """Spot or not as bought; workers in one zone; one on each machine where it is to have it alone."""
     pods = {"labelSelector": {"matchLabels": dict(labels)}}
     chosen: dict[str, Any] = {}
@@ -213,7 +223,7 @@ def _capacity(provider: str, purchase: Purchase) -> list[dict[str, Any]]:
     ]
 
 
-def tolerations(order: Order) -> list[dict[str, str]]:
+def tolerations(order: "Order") -> list[dict[str, str]]:
     """Taints that a node of the offer may carry."""
     found: list[dict[str, str]] = []
     if order.device is not None:
@@ -225,7 +235,7 @@ def tolerations(order: Order) -> list[dict[str, str]]:
     return found
 
 
-def resources(order: Order) -> dict[str, dict[str, str]]:
+def resources(order: "Order") -> dict[str, dict[str, str]]:
     """Requests and limits of one worker: its share of what the system leaves of a node.
 
     Devices and memory have requests equal to limits; processors no limit, for throttling would

@@ -204,12 +204,13 @@ class PodSpec(Shape):
     volumes: list[Volume] = []
     terminationGracePeriodSeconds: Count | None = None
     activeDeadlineSeconds: Count | None = None
+    hostNetwork: bool | None = None
     automountServiceAccountToken: bool | None = None
     enableServiceLinks: bool | None = None
     also = (
         "dnsConfig dnsPolicy ephemeralContainers "
         "evictionResponders "
-        "hostAliases hostIPC hostNetwork hostPID hostUsers hostname hostnameOverride "
+        "hostAliases hostIPC hostPID hostUsers hostname hostnameOverride "
         "imagePullSecrets nodeName os overhead preemptionPolicy priority priorityClassName "
         "readinessGates resourceClaims resources runtimeClassName schedulerName schedulingGates "
         "schedulingGroup securityContext serviceAccount serviceAccountName setHostnameAsFQDN "
@@ -251,9 +252,10 @@ class JobSpec(Shape):
     activeDeadlineSeconds: Size | None = None
     backoffLimit: Count | None = None
     podFailurePolicy: PodFailurePolicy | None = None
+    suspend: bool | None = None
     also = (
         "backoffLimitPerIndex managedBy manualSelector maxFailedIndexes podReplacementPolicy "
-        "scheduling selector successPolicy suspend ttlSecondsAfterFinished"
+        "scheduling selector successPolicy ttlSecondsAfterFinished"
     )
 
 
@@ -353,8 +355,9 @@ class SetSpec(Shape):
     replicatedJobs: list[ReplicatedJob] = Field(min_length=1)
     failurePolicy: SetFailurePolicy | None = None
     network: Network | None = None
+    suspend: bool | None = None
     also = (
-        "coordinator managedBy startupPolicy successPolicy suspend ttlSecondsAfterFinished "
+        "coordinator managedBy startupPolicy successPolicy ttlSecondsAfterFinished "
         "volumeClaimPolicies"
     )
 
@@ -374,7 +377,11 @@ class SetTemplate(Shape):
 
 class Policy(Shape):
     numNodes: Size | None = None
-    also = "flux jax mpi torch xgboost"
+    flux: Any = None
+    jax: Any = None
+    mpi: Any = None
+    torch: Any = None
+    xgboost: Any = None
 
 
 class RuntimeSpec(Shape):
@@ -410,7 +417,8 @@ class TrainJobSpec(Shape):
     runtimeRef: RuntimeRef
     trainer: Trainer
     activeDeadlineSeconds: Size | None = None
-    also = "initializer managedBy runtimePatches suspend"
+    suspend: bool | None = None
+    also = "initializer managedBy runtimePatches"
 
 
 class TrainJob(Shape):
