@@ -1,6 +1,6 @@
 """What settings have in common: effects of batch, XLA, precision and workers on the step time.
 
-A Bayesian linear model of ln(step time): one free level for the whole, one for ln(batch) and its bend,
+A Bayesian linear model of ln(step time): one free level for the whole, one for ln(size) and its bend,
 one for each knob, and shrunken interactions. It predicts the settings that were not measured, and
 tells which to measure next: those that narrow the predictions of all most (V-optimal, greedily).
 
@@ -20,24 +20,37 @@ from .steady import Spread, around
 Floats = NDArray[np.float64]
 
 FREE = 3.0  # prior of a level: a factor of twenty either way
-EFFECT = 0.7  # of a knob: XLA and a second worker change a step by up to a factor of two to three
-BEND = 0.4  # of the curve over ln(batch) away from a straight line
-INTERACTION = 0.25  # of two knobs, or of a knob with ln(batch)
+EFFECT = 0.7  # of a knob: XLA changes a step by up to a factor of two to three
+SHARED = 0.3  # of a further worker or device on the same processors, beyond its samples' work
+BEND = 0.3  # of the curve over ln(size) away from a straight line
+TOGETHER = (
+    0.6  # of XLA and half precision: who compiles casts differently; 1.7 seen, CIFAR CNN, 2026-11
+)
+INTERACTION = 0.15  # of a knob with ln(size)
+SLIGHT = 0.1  # of any knob with the number of workers
 NOISE = 0.10  # of one fresh process, before anything is known
 
 
 def _features(setting: Setting, reference: float) -> tuple[Floats, Floats]:
-    """A row of X and the prior of each column."""
-    size = math.log(setting.per_device_batch / reference)
+    """A row of X and the prior of each column.
+
+    Size is what one node's processors or devices work on together: workers, and logical devices, that
+    share processors take as much time for their samples as one would for all of them. GPUs share
+    nothing but their bus.
+    """
+    shared = setting.accelerator == "CPU"
+    sharing = setting.replicas / setting.nodes if shared else 1.0
+    size = math.log(setting.per_device_batch * sharing / reference)
     on = [
         float(setting.knobs.xla),
         float(setting.knobs.precision != "float32"),
-        math.log2(setting.workers),
+        math.log2(setting.replicas),
     ]
     pairs = [on[0] * on[1], on[0] * on[2], on[1] * on[2]]
     row = [1.0, size, size**2, *on, *(one * size for one in on), *pairs]
-    prior = [FREE, FREE / 2, BEND, *[EFFECT] * 3, *[INTERACTION] * 6]
-    return np.array(row), np.array(prior)
+    of_knobs = [EFFECT, EFFECT, SHARED if shared else EFFECT]
+    of_pairs = [INTERACTION, INTERACTION, SLIGHT, TOGETHER, SLIGHT, SLIGHT]
+    return np.array(row), np.array([FREE, FREE / 2, BEND, *of_knobs, *of_pairs])
 
 
 def _matrix(settings: Sequence[Setting], reference: float) -> tuple[Floats, Floats]:
