@@ -45,7 +45,7 @@ from isocost.profiles.links import Link
 from isocost.profiles.measure import measure
 from isocost.profiles.records import Knobs, Precision, ProcessSample, Profile, Setting
 from isocost.profiles.steady import steady
-from isocost.profiles.workload import Weights, Workload
+from isocost.profiles.workload import Weights, Workload, read_workload
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "cifar10.yaml"
 POINTS = 6
@@ -284,7 +284,11 @@ def main() -> None:
     parser.add_argument("--profile-seconds", type=float, default=240, help="for the six points")
     parser.add_argument("-o", "--output", type=Path, default=None)
     given = parser.parse_args()
-    workload = Workload.read(EXAMPLE)
+    if given.repeats < 2:
+        parser.error("--repeats must be 2 at least: one run tells nothing of noise")
+    # Both precisions are asked about here, so both count where the six settings are chosen.
+    example = read_workload(EXAMPLE)
+    workload = example.model_copy(update={"precisions": ("float32", "mixed_bfloat16")})
     reason = hosts.missing()
     if reason is not None:
         print(f"Loopback alone: {reason}", file=sys.stderr)
@@ -305,6 +309,8 @@ def main() -> None:
     profile = calibrated(profile, {}, every=[one.setting for one in wanted])
     links = {rate: Link(hosts.bytes_s(rate), hosts.BURST_BYTES) for rate in rates[1:]}
     before = [step_s(profile, links, one) for one in wanted]
+    for one, step in zip(wanted, before, strict=True):
+        print(f"  predicted: {one.describe():<48} {step * 1e3:>7.1f} ms", file=sys.stderr)
     with ExitStack() as stack:
         room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="isocost-truth-")))
         if len(rates) > 1:
