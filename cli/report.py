@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..reports.export import Format
+    from ..reports.exporting import Format
 
 FORMATS = ("png", "svg", "pdf")
 

@@ -4,7 +4,7 @@
 `export(documents, folder, formats)` writes the figures as image files.
 """
 
-from .export import export
+from .exporting import export
 from .page import render
 from .reading import read_any
 

@@ -19,7 +19,7 @@ from isocost.execution.record import (
 )
 from isocost.optimizer.optimize import Job, optimize
 from isocost.optimizer.plan import Plan, PlannedJob
-from isocost.profiles.records import Profile
+from isocost.profiles.records import Breakdown, Profile
 from isocost.profiles.workload import Workload
 from isocost.simulator import Simulation, rehearse
 from isocost.simulator.cluster import read_cluster
@@ -81,6 +81,12 @@ def recorded_run(plan: Plan, profile: Profile) -> Run:
             basis="measured",
         ),
         measured=RunFigures(samples_per_s=4_750, time_s=12.0, cost_usd=0.00006),
+        differences=(
+            record.Difference(what="slower steps", seconds=0.3),
+            record.Difference(what="work done again", seconds=0.1),
+            record.Difference(what="starts and waiting", seconds=1.6),
+        ),
+        breakdown=Breakdown(input_s=0.0004, communication_s=0.0001, compute_s=0.0062),
         repeat_noise=0.1,
         test=record.TestFigures(loss=0.2, accuracy=0.971),
         losses=tuple(

@@ -5,7 +5,7 @@ import gzip
 import json
 import re
 from html.parser import HTMLParser
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
@@ -13,15 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isocost import reports
+from isocost.catalog import load
 from isocost.catalog.files import Document, InputError
 from isocost.execution.record import (
     Run,
     RunFigures,
 )
-from isocost.optimizer.plan import Plan, PlannedJob
+from isocost.optimizer.plan import Move, Pipeline, Plan, PlannedJob
 from isocost.profiles.records import Profile
 from isocost.profiles.workload import Workload
-from isocost.reports import read_any, render
+from isocost.reports import export, exporting, read_any, render
 from isocost.reports.drawing import (
     LOG_FROM,
     MOST_TICKS,
@@ -31,6 +32,7 @@ from isocost.reports.drawing import (
     time_axis,
     usd_axis,
 )
+from isocost.reports.exporting import missing_for_export, named_drawings
 from isocost.reports.planned import (
     basis_warning,
     here_sentence,
@@ -41,7 +43,10 @@ from isocost.reports.planned import (
 )
 from isocost.reports.planned_costs import cost_bars
 from isocost.reports.planned_front import draw_frontier, frontier
+from isocost.reports.planned_jobs import lanes
 from isocost.reports.profiled import common_words, curves, draw_curves
+from isocost.reports.profiled_page import effects
+from isocost.reports.profiled_roofline import roofline
 from isocost.reports.ran import (
     between_restarts,
     comparisons,
@@ -52,6 +57,7 @@ from isocost.reports.ran import (
     noise_sentence,
     run_sentence,
 )
+from isocost.reports.ran_page import draw_waterfall, split, waterfall
 from isocost.reports.rehearsed import (
     cost_futures,
     draw_futures,
@@ -524,6 +530,114 @@ def test_there_must_be_something_to_report(workload: Workload) -> None:
         render([])
     with pytest.raises(InputError, match="a workload has no page"):
         render([workload])
+
+
+def test_the_way_from_the_predicted_to_the_measured_time_adds_up(run: Run) -> None:
+    info = waterfall(run)
+    assert info is not None
+    assert info.predicted_s + sum(part for _, part in info.parts) == pytest.approx(info.measured_s)
+    drawing = draw_waterfall(info)
+    assert drawing is not None
+    assert drawing.title == "From 10 s predicted to 12 s measured"
+    bars = drawing.figure.data[0]
+    assert bars.base[-1] == 0
+    assert [start + length for start, length in zip(bars.base, bars.x, strict=True)][-2:] == (
+        pytest.approx([12.0, 12.0])
+    )
+
+
+def test_wall_time_parts_into_steps_and_what_lies_between(run: Run) -> None:
+    found = split(run)
+    assert len(found) == len(run.step_times) - 1
+    for one, (before, after) in zip(found, pairwise(run.step_times), strict=True):
+        steps = after.step - before.step
+        assert (one.step_s + one.between_s) * steps == pytest.approx(after.at_s - before.at_s)
+
+
+def test_a_knobs_effect_compares_settings_that_are_alike_but_for_it(profile: Profile) -> None:
+    (effect,) = effects(profile)
+    assert (effect.knob, effect.measured) == ("XLA", True)
+    assert effect.ratio == pytest.approx(0.0063 / 0.0142)
+    assert effect.ci95[0] < effect.ratio < effect.ci95[1]
+
+
+def test_a_roof_is_bound_by_memory_and_then_by_arithmetic(profile: Profile) -> None:
+    info = roofline(profile, load().accelerators)
+    assert {"T4", "V100", "A100", "H100"} <= {roof.name for roof in info.roofs}
+    for roof in info.roofs:
+        if roof.bytes_s is None:
+            continue
+        ridge = roof.flops / roof.bytes_s
+        assert roof.at(ridge / 2) == pytest.approx(roof.flops / 2)
+        assert roof.at(2 * ridge) == roof.flops
+    one = profile.measurements[0]
+    assert info.reached[0][1] == pytest.approx(one.samples_per_s * profile.facts.flops_per_sample)
+
+
+def test_a_pipeline_shows_when_each_job_runs_and_what_moves(plan: Plan) -> None:
+    first = renamed(plan, "prepare").jobs[0]
+    pipeline = Pipeline(
+        start_s=(0.0, 500.0),
+        makespan_s=900.0,
+        cost_usd=0.002,
+        moved_usd=0.001,
+        total=0.1,
+        moves=(
+            Move(
+                from_job="prepare",
+                to_job=plan.jobs[0].name,
+                bytes=1e9,
+                source="aws:us-east-1",
+                target="gcp:us-east1",
+                usd=0.001,
+                seconds=3.0,
+            ),
+        ),
+    )
+    two = plan.model_copy(update={"jobs": (first, plan.jobs[0]), "pipeline": pipeline})
+    found = lanes(two)
+    assert [(lane.name, lane.start_s) for lane in found] == [
+        ("prepare", 0.0),
+        (plan.jobs[0].name, 500.0),
+    ]
+    page = render([two])
+    assert "all are done within 15\u00a0min" in page
+    assert f"prepare to {plan.jobs[0].name}" in page
+    assert "The plan for prepare" in page
+
+
+def test_names_that_steer_the_direction_of_text_are_set_apart_in_sentences(plan: Plan) -> None:
+    sentence = train_sentence(renamed(plan, "a\u202eb").jobs[0])
+    assert "Train \u2068a\u202eb\u2069 on" in sentence
+
+
+# ------------------------------------------------------------------------------------- export
+
+
+def test_each_figure_is_exported_under_a_name_of_its_own(
+    documents: dict[str, Document], tmp_path: Path
+) -> None:
+    if missing_for_export() is not None:
+        pytest.skip(f"figures were not exported: {missing_for_export()}")
+    names = [name for name, _ in named_drawings(list(documents.values()))]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z0-9-]{4,80}", name) for name in names)
+    written = export([documents["profile"]], tmp_path / "figures", ["svg", "png"])
+    assert [path.suffix for path in written] == [".svg", ".png"] * (len(written) // 2)
+    assert all(path.stat().st_size > 1_000 for path in written)
+    assert b"<svg" in written[0].read_bytes()[:200]
+    assert written[1].read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_missing_browser_or_kaleido_is_said_in_a_sentence(
+    documents: dict[str, Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "browser", lambda: None)
+    with pytest.raises(InputError, match="neither Chromium nor Chrome was found; install one"):
+        export([documents["profile"]], tmp_path, ["png"])
+    monkeypatch.setattr(exporting, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="kaleido, which is not installed"):
+        export([documents["profile"]], tmp_path, ["png"])
 
 
 # ------------------------------------------------------------------------------------- reading
