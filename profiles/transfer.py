@@ -8,7 +8,8 @@ its two slopes. w_e is about (1/2, 1/2), shared by all workloads but for what th
 so the less alike they are in step time and batch; u_a is what every workload finds on an accelerator beyond its sheet; v_ea is
 the pair's own. All are Gaussian with the spreads below, so the prediction and its sigma are the
 conditional normal given every measurement of the table. An accelerator that no workload was
-measured on is predicted from its sheet, with the spread of u as its uncertainty.
+measured on is predicted from its sheet, with the spread of u as its uncertainty. How far sigma
+reaches is set right by leaving out each model on each accelerator, and each accelerator.
 
 Exchange between devices does not depend on the accelerator: its time is kept.
 """
@@ -39,6 +40,8 @@ PRIOR_SHEETS = 2  # accelerators that the guesses are worth
 LEARN_FROM = 40  # workloads that the spreads are fitted on
 LEARN_LOOKS = 200
 PRIOR_SPREAD = 0.7  # of the logarithm of each spread
+PRIOR_LEFT_OUT = 6.0  # models or accelerators left out that sigma as it stands is worth
+HELD = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +88,16 @@ class _Workload:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """The workloads of a table that were measured on several accelerators, and the spreads."""
+    """The workloads of a table that were measured on several accelerators, and the spreads.
+
+    reach: what sigma is multiplied by on an accelerator that others were measured on, and on one
+    that nothing was measured on.
+    """
 
     readings: tuple[tuple["_Reading", ...], ...]  # of a workload at a batch, by accelerator
     sheets: Mapping[str, Sheet]
     spreads: Spreads
+    reach: tuple[float, float]
 
     @classmethod
     def of(cls, series: Sequence[Series], accelerators: Mapping[str, Accelerator]) -> "Transfer":
@@ -110,7 +118,9 @@ class Transfer:
             tuple(_readings(number, workload, batch, workload.steps[batch], sheets))
             for number, (workload, batch) in enumerate(settings)
         )
-        return cls(readings, sheets, _learned([each for group in readings for each in group]))
+        used = _some([each for group in readings for each in group])
+        spreads = _learned(used)
+        return cls(readings, sheets, spreads, _reaches(used, spreads, _heavier(len(sheets))))
 
     def step_s(
         self,
@@ -139,8 +149,9 @@ class Transfer:
             readings += others
         query = _reading(-1, model, target.name, 0.0, mine.log_size, batch, half, target)
         step_s, sigma = _conditional([*readings, query], self.spreads)
-        # The spreads rest on few accelerators: the interval is Student's, not the normal's.
-        return step_s, sigma * float(stats.t.ppf(0.95, len(self.sheets) + PRIOR_SHEETS)) / Z95
+        return step_s, sigma * _heavier(len(self.sheets)) * self.reach[
+            target.name not in self.sheets
+        ]
 
 
 def _workload(members: Sequence[Series]) -> _Workload:
@@ -264,14 +275,59 @@ def _conditional(readings: Sequence[_Reading], spreads: Spreads) -> tuple[float,
     return math.exp(log), math.sqrt(max(variance, 0.0))
 
 
-def _learned(readings: Sequence[_Reading]) -> Spreads:
-    """The spreads most likely given a table's workloads, and the guesses as prior."""
+def _heavier(sheets: int) -> float:
+    """The spreads rest on few accelerators: an interval is Student's, not the normal's."""
+    return float(stats.t.ppf(0.95, sheets + PRIOR_SHEETS)) / Z95
+
+
+def _some(readings: Sequence[_Reading]) -> list[_Reading]:
+    """Those of LEARN_FROM workloads, evenly chosen."""
     numbers = sorted({each.workload for each in readings})
-    if len(numbers) < 2:
-        return Spreads()
     stride = max(1, len(numbers) // LEARN_FROM)
     chosen = set(numbers[::stride][:LEARN_FROM])
-    used = [each for each in readings if each.workload in chosen]
+    return [each for each in readings if each.workload in chosen]
+
+
+def _reaches(used: Sequence[_Reading], spreads: Spreads, heavier: float) -> tuple[float, float]:
+    """By what sigma holds HELD of the readings of a model on an accelerator, left out, where others
+    were measured there; and of an accelerator, left out.
+
+    With K the covariance of y, the left-out rows B have the errors inv(inv(K)_BB) (inv(K) y)_B of
+    covariance inv(inv(K)_BB) (Rasmussen and Williams, 5.4.2). Rows left out together count as one.
+    """
+    if len({each.workload for each in used}) < 2:
+        return 1.0, 1.0
+    mean, terms = _covariances(used)
+    inverse = np.linalg.inv(_weigh(terms, astuple(spreads)))
+    y = np.array([each.log_step for each in used]) - mean
+    weighed = inverse @ (y - y.mean())
+
+    def reach(marks: Sequence[tuple[str, ...]]) -> float:
+        ratios, shares = [], []
+        for mark in dict.fromkeys(marks):
+            rows = np.array([i for i, other in enumerate(marks) if other == mark])
+            open_ = np.linalg.inv(inverse[np.ix_(rows, rows)])
+            error = np.abs(open_ @ weighed[rows])
+            ratios.append(error / np.sqrt(np.diag(open_)))
+            shares.append(np.full(len(rows), 1 / len(rows)))
+        held = np.quantile(
+            np.concatenate(ratios), HELD, weights=np.concatenate(shares), method="inverted_cdf"
+        )
+        weight = len(ratios) / (len(ratios) + PRIOR_LEFT_OUT)
+        return float((held / Z95 / heavier) ** weight)
+
+    models: dict[str, set[str]] = {}
+    for each in used:
+        models.setdefault(each.accelerator, set()).add(each.model)
+    others = all(len(found) > 1 for found in models.values())
+    seen = reach([(each.model, each.accelerator) for each in used]) if others else 1.0
+    return seen, reach([(each.accelerator,) for each in used])
+
+
+def _learned(used: Sequence[_Reading]) -> Spreads:
+    """The spreads most likely given a table's workloads, and the guesses as prior."""
+    if len({each.workload for each in used}) < 2:
+        return Spreads()
     mean, terms = _covariances(used)
     y = np.array([each.log_step for each in used]) - mean
     y = y - y.mean()
