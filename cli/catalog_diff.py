@@ -137,11 +137,13 @@ def _solved(plan: "Plan", catalog: "Catalog") -> "Plan | str":
     from ..catalog import this_machine, with_owned
     from ..optimizer.candidates import NoCandidate
     from ..optimizer.optimize import Infeasible, Job, optimize
+    from ..profiles import store
     from ..profiles.measure import this_host
     from ..profiles.records import Profile
     from .output import only_ours_on_stdout
 
     jobs = []
+    imported = store.imported()
     for one in plan.jobs:
         profile = Profile.read(Path(one.profile)) if one.profile else None
         jobs.append(
@@ -151,6 +153,7 @@ def _solved(plan: "Plan", catalog: "Catalog") -> "Plan | str":
                 profile,
                 Path(one.profile) if one.profile else None,
                 profiled_here=profile is None or profile.host == this_host(),
+                measured=imported,
             )
         )
     price, owned, offers = (

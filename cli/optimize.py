@@ -97,11 +97,13 @@ def optimize(
     from ..catalog import Freshness, catalog_of, this_machine, with_owned
     from ..optimizer.optimize import Infeasible, Job
     from ..optimizer.optimize import optimize as solve
+    from ..profiles import store
     from ..profiles.measure import this_host
     from ..profiles.workload import read_workload
     from .output import only_ours_on_stdout, print_json, progress_bar, waiting
 
     jobs = []
+    imported = store.imported()
     for path in workloads:
         workload = _with_wishes(read_workload(path), deadline, budget, hourly)
         found = _profile(workload, profile, output)
@@ -112,6 +114,7 @@ def optimize(
                 found[1] if found else None,
                 found[0].resolve() if found else None,
                 profiled_here=found is None or found[1].host == this_host(),
+                measured=imported,
             )
         )
     catalog = with_owned(catalog_of(which), owned)

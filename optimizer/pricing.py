@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from ..catalog import Catalog
 from ..catalog.files import InputError, did_you_mean
 from ..catalog.residency import places_meant
+from ..profiles.evidence import of_model
 from ..profiles.public import built_in_facts
 from ..profiles.records import Profile
+from ..profiles.table import Row
 from ..profiles.throughput import StepTimeModel
 from ..profiles.workload import ModelFacts, Weights, Workload
 from . import candidates as columns
@@ -29,6 +31,7 @@ class Job:
     """What is to be planned: a workload, where its files are, and its profile if there is one.
 
     profiled_here: this machine measured it; otherwise its figures are transferred here as well.
+    measured: rows of tables that the user imported, of any model.
     """
 
     workload: Workload
@@ -36,6 +39,7 @@ class Job:
     profile: Profile | None = None
     profile_path: Path | None = None
     profiled_here: bool = True
+    measured: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +166,13 @@ def judged(one: Priced) -> Priced:
 
 def step_time_model(job: Job, facts: ModelFacts, catalog: Catalog) -> StepTimeModel:
     """The model by which the job's steps are predicted."""
+    workload = job.workload
     return StepTimeModel.of(
-        facts, job.profile, catalog.accelerators, profiled_here=job.profiled_here
+        facts,
+        job.profile,
+        catalog.accelerators,
+        profiled_here=job.profiled_here,
+        measured=of_model(job.measured, (workload.model, workload.name)),
     )
 
 

@@ -102,6 +102,11 @@ class Spread:
         errors = left_out_errors(series)
         return cls({kind: _mixed(errors[kind], GUESS[kind]) for kind in Kind})
 
+    @classmethod
+    def assumed(cls) -> "Spread":
+        """What holds before anything was left out."""
+        return cls(GUESS)
+
     def sigma(self, fit: Scaling, at: Points) -> tuple[Floats, NDArray[np.bool_]]:
         """Log-standard-deviation of each point, and whether it was itself measured."""
         kind, reach = kinds(fit, at)

@@ -7,7 +7,8 @@ and between nodes (DESIGN 3.1). compute(b) is
 
 measured     a profiled setting on the machine that was profiled;
 fitted       between profiled batches, piecewise linear; beyond them with the end's slope; and, on
-             offers of an accelerator that was profiled, as measured there;
+             offers of an accelerator on which the model was profiled or imported rows have it, the
+             `scaling` of those steps;
 transferred  a + b max(F / (share P), Q / W): step cost a from the profile, F FLOPs and Q bytes a
              sample, P and W the data sheet's rates, share as the public measurements of that
              accelerator say, or of all where it has none.
@@ -25,8 +26,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ..catalog import Accelerator, Catalog
+from .evidence import Evidence, evidence
 from .public import Efficiency, efficiencies, peak_flops
 from .records import Knobs, Precision, Profile
+from .table import Row
 from .workload import ModelFacts
 
 Floats = NDArray[np.float64]
@@ -171,9 +174,7 @@ class StepTimeModel:
     sample_s: float | None  # on one core of the profiled machine; None without a profile
     profiled_cores: float
     curves: Mapping[Knobs, _Curve]
-    devices: Mapping[
-        tuple[str, int, Precision], _Curve
-    ]  # by accelerator, count on a node, precision
+    evidence: Mapping[tuple[str, Precision], Evidence]
     efficiency: Mapping[tuple[str, Precision], Efficiency]
     pooled: Mapping[Precision, Efficiency]
 
@@ -185,20 +186,15 @@ class StepTimeModel:
         accelerators: Mapping[str, Accelerator],
         *,
         profiled_here: bool = True,
+        measured: Sequence[Row] = (),
     ) -> "StepTimeModel":
         """The model of a workload from its profile, or from its facts alone.
 
         profiled_here: the profile's machine is the local offer; else it is only a source of
-        transfer, as for every other offer.
+        transfer, as for every other offer. measured: a table's rows of the workload's model.
         """
         known = efficiencies(accelerators)
-        measured = _curves(profile) if profile else {}
-        curves = {knobs: curve for (name, _, knobs), curve in measured.items() if name == "CPU"}
-        devices = {
-            (name, count, knobs.precision): curve
-            for (name, count, knobs), curve in measured.items()
-            if name != "CPU" and not knobs.xla
-        }
+        curves = _curves(profile) if profile else {}
         cores = float(profile.host.cores) if profile else 1.0
         plain = (
             min(
@@ -216,7 +212,7 @@ class StepTimeModel:
             sample_s=None if slope is None else slope * cores**CPU_SCALING,
             profiled_cores=cores,
             curves=curves if profiled_here else {},
-            devices=devices,
+            evidence=evidence(profile, measured, accelerators),
             efficiency=known,
             pooled={precision: pool(known, precision) for precision in PRECISIONS},
         )
@@ -324,30 +320,29 @@ class StepTimeModel:
         sigma: Floats,
         basis: NDArray[np.uint8],
     ) -> None:
-        """Where this accelerator was profiled, its own step time instead of the data sheet's.
+        """Where the model was measured on this accelerator, that instead of the data sheet.
 
-        On one node of as many devices the measured step as it is; on more of them, or on several
-        nodes, the step of the most that were measured and the exchange among the rest.
+        Exchange that was not measured, among nodes or devices of a node, is the data sheet's: added
+        to the measured step on one node of as many devices, else to one device's.
         """
-        for name in {name for name, _, found in self.devices if found == precision}:
-            counts = sorted(
-                m for one, m, found in self.devices if (one, found) == (name, precision)
-            )
-            for count in np.unique(fleet.devices[fleet.accelerator == name]):
-                known = max((m for m in counts if m <= count), default=None)
-                if known is None:
-                    continue
+        for (name, found), one in self.evidence.items():
+            if found != precision:
+                continue
+            for count in np.unique(fleet.devices[fleet.accelerator == name]).tolist():
                 rows = np.flatnonzero((fleet.accelerator == name) & (fleet.devices == count))
-                value, spread, _ = self.devices[name, known, precision].at(batch)
-                whole, whole_sigma = self._exchange(fleet, rows, "gpu", nodes)
-                if known == count and nodes == 1:
-                    rest = np.zeros(len(rows))
+                if one.knows(nodes, count):
+                    value, spread = one.step(batch, nodes, count)
+                    rest, rest_sigma = np.zeros(len(rows)), np.zeros(len(rows))
                     basis[rows] = Basis.FITTED
                 else:
-                    rest = whole
+                    within = one.knows(1, count)
+                    value, spread = one.step(batch, 1, count if within else 1)
+                    rest, rest_sigma = self._exchange(fleet, rows, "gpu", nodes)
+                    if within:
+                        rest = rest - self._exchange(fleet, rows, "gpu", 1)[0]
                 step[rows] = value + rest
                 sigma[rows] = (
-                    np.hypot(math.hypot(spread, OTHER_HOST_SIGMA) * value, whole_sigma * rest)
+                    np.hypot(math.hypot(spread, OTHER_HOST_SIGMA) * value, rest_sigma * rest)
                     / step[rows]
                 )
 
@@ -378,28 +373,27 @@ class StepTimeModel:
         return within + between, np.hypot(COMMUNICATION_SIGMA, unknown)
 
 
-def _curves(profile: Profile) -> dict[tuple[str, int, Knobs], _Curve]:
-    """A curve for every accelerator, count and set of knobs that was measured, or predicted.
+def _curves(profile: Profile) -> dict[Knobs, _Curve]:
+    """A curve for every set of knobs that was measured, or predicted, on the machine's processors.
 
     Processors split into logical devices are no offer: they are left out.
     """
-    groups: dict[tuple[str, int, Knobs], dict[int, tuple[float, float, Basis]]] = {}
+    groups: dict[Knobs, dict[int, tuple[float, float, Basis]]] = {}
     for basis, points in (
         (Basis.FITTED, profile.predicted),
         (Basis.MEASURED, profile.measurements),
     ):
         for one in points:
             setting = one.setting
-            if setting.accelerator == "CPU" and setting.devices_per_node > 1:
+            if setting.accelerator != "CPU" or setting.devices_per_node > 1:
                 continue
             low, high = one.step_time_s.repeat95
             point = one.step_time_s.value, math.log(high / low) / (2 * 1.96), basis
-            key = setting.accelerator, setting.devices_per_node, setting.knobs
-            groups.setdefault(key, {})[setting.per_device_batch] = point
+            groups.setdefault(setting.knobs, {})[setting.per_device_batch] = point
     curves = {}
-    for key, found in groups.items():
+    for knobs, found in groups.items():
         batches = sorted(found)
-        curves[key] = _Curve(
+        curves[knobs] = _Curve(
             tuple(float(batch) for batch in batches),
             *zip(*(found[batch] for batch in batches), strict=True),
         )

@@ -18,6 +18,7 @@ from isocost.profiles.compare import FEWEST_PAIRS, compare
 from isocost.profiles.compare import interval as ratio_interval
 from isocost.profiles.effects import predict as predict_settings
 from isocost.profiles.effects import v_optimal
+from isocost.profiles.evidence import of_model
 from isocost.profiles.exchange import Point, measure_exchange
 from isocost.profiles.exchange import fit as fit_exchange
 from isocost.profiles.gang import Gang, free_ports, tf_config
@@ -26,6 +27,7 @@ from isocost.profiles.measure import Progress, measure
 from isocost.profiles.public import built_in_facts, efficiencies, measurements
 from isocost.profiles.records import Knobs, ProcessSample, Profile, Setting
 from isocost.profiles.steady import Spread, between_spread, estimate, steady
+from isocost.profiles.table import Row
 from isocost.profiles.throughput import (
     PRECISIONS,
     Basis,
@@ -307,7 +309,7 @@ def test_a_profile_of_a_gpu_serves_the_offers_that_have_it(
     assert not model.curves  # this machine's processors were not profiled
     found = model.predict(fleet, catalog.accelerators, 1, 32, Knobs(strategy="one_device"))
     alone = np.flatnonzero((fleet.accelerator == "T4") & (fleet.devices == 1))
-    assert (found.step_s[alone] == step.value).all()
+    assert found.step_s[alone] == pytest.approx(step.value, rel=1e-3)
     assert (found.basis[alone] == Basis.FITTED).all()
     several = np.flatnonzero((fleet.accelerator == "T4") & (fleet.devices > 1))
     assert (found.step_s[several] > step.value).all()
@@ -316,6 +318,44 @@ def test_a_profile_of_a_gpu_serves_the_offers_that_have_it(
     assert unsure_s[several].min() > unsure_s[alone].max() > 0.1 * step.value
     others = np.flatnonzero((fleet.accelerator == "V100") & (fleet.devices == 1))
     assert (found.basis[others] == Basis.TRANSFERRED).all()
+
+
+def test_imported_steps_serve_the_offers_that_have_the_accelerator(
+    fleet: Fleet, catalog: Catalog
+) -> None:
+    """On as many devices as were measured as imported; on several nodes with the sheet's exchange."""
+
+    def row(model: str, devices: int, step_s: float, **cells: str) -> Row:
+        given = {"model": model, "accelerator": "NVIDIA T4", "precision": "fp32", **cells}
+        rate = 32 * devices / step_s
+        return Row(2, given, 32.0, devices, 1, devices, rate)
+
+    rows = [
+        *(row("ResNet50", devices, step_s) for devices, step_s in ((1, 0.2), (4, 0.24))),
+        row("resnet50", 1, 9.0, framework="PyTorch"),
+        row("resnet50", 1, 9.0, unit="tokens/s"),
+        row("vgg16", 1, 9.0),
+    ]
+    facts, plain = built_in_facts()["resnet50"], Knobs(strategy="one_device")
+    known = of_model(rows, ("resnet50",))
+    assert [each.devices for each in known] == [1, 4]
+    model = StepTimeModel.of(facts, None, catalog.accelerators, measured=known)
+    sheet = StepTimeModel.of(facts, None, catalog.accelerators)
+    ours, plainly = (
+        one.predict(fleet, catalog.accelerators, 1, 32, plain) for one in (model, sheet)
+    )
+    t4 = fleet.accelerator == "T4"
+    for devices, step_s in ((1, 0.2), (4, 0.24)):
+        here = t4 & (fleet.devices == devices)
+        assert ours.step_s[here] == pytest.approx(step_s, rel=0.03)
+        assert (ours.basis[here] == Basis.FITTED).all()
+        assert (ours.sigma[here] < plainly.sigma[here]).all()
+    other = np.isfinite(ours.step_s) & ~t4
+    assert (ours.step_s[other] == plainly.step_s[other]).all()
+    far = model.predict(fleet, catalog.accelerators, 4, 32, plain)
+    four = t4 & (fleet.devices == 4)
+    assert (far.step_s[four] > ours.step_s[four]).all()
+    assert (far.basis[four] == Basis.TRANSFERRED).all()
 
 
 @given(st.integers(1, 512), st.integers(1, 512))
