@@ -49,14 +49,14 @@ def main() -> None:
         for kind in kinds:
             of_kind = {name: found[name][kind] for name in sources}
             every = {name: np.concatenate(one) for name, one in of_kind.items() if one}
-            errors = {name: rows for name, rows in every.items() if len(rows) >= FEWEST}
-            share = np.concatenate([np.full(len(rows), 1 / len(rows)) for rows in errors.values()])
-            all_ = factors(*np.concatenate(list(errors.values())).T, share)
+            errors = {name: each for name, each in every.items() if len(each) >= FEWEST}
+            share = np.concatenate([np.full(len(each), 1 / len(each)) for each in errors.values()])
+            all_ = factors(kind, np.concatenate(list(errors.values())), share)
             print(f"{kind.name:<13} fit {all_.fit:.2f}  reach {all_.reach:.3f}")
-            for name, rows in errors.items():
-                one = factors(*rows.T, np.ones(len(rows)))
+            for name, each in errors.items():
+                one = factors(kind, each, np.ones(len(each)))
                 print(
-                    f"  {name:<12} {len(rows):4} points  fit {one.fit:.2f}  reach {one.reach:.3f}"
+                    f"  {name:<12} {len(each):4} points  fit {one.fit:.2f}  reach {one.reach:.3f}"
                 )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..catalog import Accelerator
 from .law import points
-from .records import Precision, Profile
+from .records import Measurement, Precision, PredictedSetting, Profile
 from .scaling import Scaling
 from .sheets import key
 from .spread import Spread
@@ -70,12 +70,20 @@ def evidence(
     """
     names = {key(name): name for name, each in accelerators.items() if each.kind != "cpu"}
     found: dict[tuple[str, Precision], list[tuple[tuple[float, ...], float]]] = {}
-    for one in (*profile.predicted, *profile.measurements) if profile else ():
+    settings: list[Measurement | PredictedSetting] = []
+    if profile is not None:
+        settings = [*profile.predicted, *profile.measurements]
+    for one in settings:
         setting = one.setting
         if setting.accelerator == "CPU" or setting.knobs.xla or setting.knobs.accumulate > 1:
             continue
         count = setting.devices_per_node
-        at = (setting.per_device_batch, setting.nodes * count, setting.nodes, count)
+        at: tuple[float, ...] = (
+            setting.per_device_batch,
+            setting.nodes * count,
+            setting.nodes,
+            count,
+        )
         mark = setting.accelerator, setting.knobs.precision
         found.setdefault(mark, []).append((at, one.step_time_s.value))
     for row in rows:

@@ -6,8 +6,7 @@ f and c belong to a prediction's kind: between measured batches, beyond them, at
 those measured, with more devices of one node, or with more of several. reach says how far it is from what was measured: the product
 of the octaves to the batches on either side (the error of a chord), the octaves beyond the last
 batch, what a ring of more devices on a node exchanges beyond one of those seen, the doublings of
-devices and of nodes. f and c are those for which 1.64 sigma is nearest to the 90 % quantile of
-left-out errors (Koenker's loss), and then such that it holds 90 % of them. Over all series of a
+devices and of nodes. f and c are such that 1.64 sigma holds 90 % of left-out errors, over all series of a
 table, mixed with what other sources say (`benchmarks/spreads.py`), worth PRIOR_FITS left-out fits.
 """
 
@@ -20,7 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 
 from .law import Floats, Points
 from .scaling import Z95, Scaling
@@ -56,9 +55,9 @@ class Factors:
 # NCCL as TensorFlow does. None of these is judged by the benchmark's tasks of such predictions.
 GUESS = {
     Kind.MEASURED: Factors(1.0, 0.0),
-    Kind.BATCH: Factors(1.04, 0.038),
-    Kind.BATCH_BEYOND: Factors(0.27, 0.154),
-    Kind.SCALE: Factors(0.33, 0.058),
+    Kind.BATCH: Factors(1.0, 0.042),
+    Kind.BATCH_BEYOND: Factors(1.0, 0.049),
+    Kind.SCALE: Factors(0.71, 0.0),
     Kind.NODE_BEYOND: Factors(0.26, 0.399),
     Kind.SCALE_BEYOND: Factors(0.47, 0.0),
 }
@@ -100,7 +99,7 @@ class Spread:
     def learned(cls, series: Iterable[tuple[Points, Floats]]) -> "Spread":
         """From left-out measurements of series of points and step times."""
         errors = left_out_errors(series)
-        return cls({kind: _mixed(errors[kind], GUESS[kind]) for kind in Kind})
+        return cls({kind: _mixed(kind, errors[kind], GUESS[kind]) for kind in Kind})
 
     @classmethod
     def assumed(cls) -> "Spread":
@@ -154,9 +153,35 @@ def _missed(packed: bytes) -> tuple[tuple[Kind, Floats], ...]:
     return tuple(found)
 
 
-def factors(missed: Floats, sigma: Floats, reach: Floats, share: Floats) -> Factors:
-    """By which 1.64 sigma is the HELD quantile of errors; share: what each error counts for."""
+def factors(kind: Kind, errors: Floats, share: Floats) -> Factors:
+    """By which 1.64 sigma holds HELD of errors, rows of error, sigma and reach; share: what each
+    counts for.
+
+    Errors with more devices of a node are in proportion to their reach, what a ring exchanges beyond
+    what was seen: f and c are those nearest to the HELD quantile by Koenker's loss. Elsewhere reach
+    is a rough measure: c widens where errors are larger than sigma, else f narrows.
+    """
     share = share / share.sum()
+    missed, sigma, reach = errors.T
+
+    def held(f: float, c: float) -> float:
+        ratio = missed / (Z95 * np.hypot(f * sigma, c * reach))
+        return float(np.quantile(ratio, HELD, weights=share, method="inverted_cdf"))
+
+    if kind is Kind.NODE_BEYOND:
+        f, c = _nearest(missed, sigma, reach, share)
+        right = held(f, c)
+        return Factors(max(right * f, LEAST_FIT), right * c)
+    if held(1.0, 0.0) <= 1 or not reach.any():
+        return Factors(max(held(1.0, 0.0), LEAST_FIT), 0.0)
+    most = float(np.max(missed / np.maximum(reach, 1e-9))) + LEAST
+    if held(1.0, most) > 1:
+        return Factors(1.0, most)
+    return Factors(1.0, float(brentq(lambda c: held(1.0, c) - 1, 0.0, most)))
+
+
+def _nearest(missed: Floats, sigma: Floats, reach: Floats, share: Floats) -> tuple[float, float]:
+    """f and c with the least loss of 1.64 sigma as the HELD quantile of errors."""
 
     def loss(logs: Floats) -> float:
         over = missed - Z95 * np.hypot(_fit(logs[0]) * sigma, np.exp(logs[1]) * reach)
@@ -166,23 +191,20 @@ def factors(missed: Floats, sigma: Floats, reach: Floats, share: Floats) -> Fact
     starts = [np.log([1.0, LEAST]), np.log([0.3, typical])]
     found = [minimize(loss, start, method="Nelder-Mead") for start in starts]
     best = min(found, key=lambda one: one.fun).x
-    f, c = _fit(best[0]), float(np.exp(best[1]))
-    ratio = missed / (Z95 * np.hypot(f * sigma, c * reach))
-    held = float(np.quantile(ratio, HELD, weights=share, method="inverted_cdf"))
-    return Factors(max(held * f, LEAST_FIT), held * c)
+    return _fit(best[0]), float(np.exp(best[1]))
 
 
 def _fit(log: float) -> float:
     return LEAST_FIT + math.exp(log)
 
 
-def _mixed(fits: list[Floats], guess: Factors) -> Factors:
+def _mixed(kind: Kind, fits: list[Floats], guess: Factors) -> Factors:
     """What the left-out fits say and the guess; errors of one fit go together, and so count as one
     against the guess."""
     if not fits:
         return guess
-    missed, sigma, reach = np.concatenate(fits).T
-    seen = factors(missed, sigma, reach, np.ones(len(missed)))
+    errors = np.concatenate(fits)
+    seen = factors(kind, errors, np.ones(len(errors)))
     weight = len(fits) / (len(fits) + PRIOR_FITS)
     return Factors(
         seen.fit**weight * guess.fit ** (1 - weight),
