@@ -26,7 +26,8 @@ from .scaling import Z95, Scaling
 
 HELD = 0.9
 PRIOR_FITS = 6.0
-LEAST_FIT = 0.25  # a series' own doubt always counts
+LEAST_FIT = 0.25  # a series' own doubt always counts,
+LEAST_NARROWED = 0.8  # the more where nothing else does
 LEAST = 1e-3  # of c
 MOST_SERIES = 120  # left-out fits are made on at most so many series
 
@@ -59,7 +60,7 @@ GUESS = {
     Kind.BATCH_BEYOND: Factors(1.0, 0.049),
     Kind.SCALE: Factors(0.71, 0.0),
     Kind.NODE_BEYOND: Factors(0.26, 0.399),
-    Kind.SCALE_BEYOND: Factors(0.47, 0.0),
+    Kind.SCALE_BEYOND: Factors(1.0, 0.0),  # 0.47 there: others' networks are no DGX's
 }
 
 
@@ -173,7 +174,7 @@ def factors(kind: Kind, errors: Floats, share: Floats) -> Factors:
         right = held(f, c)
         return Factors(max(right * f, LEAST_FIT), right * c)
     if held(1.0, 0.0) <= 1 or not reach.any():
-        return Factors(max(held(1.0, 0.0), LEAST_FIT), 0.0)
+        return Factors(max(held(1.0, 0.0), LEAST_NARROWED), 0.0)
     most = float(np.max(missed / np.maximum(reach, 1e-9))) + LEAST
     if held(1.0, most) > 1:
         return Factors(1.0, most)
