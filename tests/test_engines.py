@@ -132,6 +132,14 @@ def test_what_a_machine_lacks_is_said_with_the_remedy(monkeypatch: pytest.Monkey
     assert engine("local").available() is None
 
 
+def test_a_ray_cluster_that_is_not_there_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    (port,) = free_ports(1)
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    lacking = engine("ray").available()
+    assert lacking is not None
+    assert f"nobody answers at RAY_ADDRESS 127.0.0.1:{port}" in lacking
+
+
 def test_a_gang_that_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
     launch = Launch(
         name="half",

@@ -9,6 +9,7 @@ import logging
 import os
 import shlex
 import signal
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,8 @@ from ...profiles.gang import cores
 from .base import Launch
 from .rank import Rank, free_address
 
-ANSWER_S = 20.0  # for an actor to end its worker; then the actor itself is ended
+ANSWER_S = 10.0  # for a cluster's first answer
+KILL_S = 20.0  # for an actor to end its worker; then the actor itself is ended
 OBJECT_STORE_BYTES = 100 * 1024**2  # no data goes through it; Ray's least is 75 MiB
 
 
@@ -29,6 +31,14 @@ class Ray:
     def available(self) -> str | None:
         if importlib.util.find_spec("ray") is None:
             return "the package ray is not installed; pip install 'isocost[ray]'"
+        address = os.environ.get("RAY_ADDRESS", "")
+        host, _, port = address.rpartition(":")
+        # Ray itself would ask for minutes.
+        if host and port.isdigit() and not answers(host, int(port)):
+            return (
+                f"nobody answers at RAY_ADDRESS {address} within {ANSWER_S:.0f} s; check it (ray "
+                "status), or unset it to start Ray on this machine"
+            )
         return None
 
     def describe(self, launch: Launch) -> str:
@@ -51,6 +61,15 @@ class Ray:
                 "to a cluster (ray start --head; ray start --address=... on each host)"
             )
         return RayPlacement(launch)
+
+
+def answers(host: str, port: int) -> bool:
+    """Whether somebody listens there."""
+    try:
+        with socket.create_connection((host.removeprefix("ray://"), port), timeout=ANSWER_S):
+            return True
+    except (OSError, OverflowError):
+        return False
 
 
 def bundles(launch: Launch) -> list[dict[str, float]]:
@@ -156,7 +175,7 @@ class RayPlacement:
         try:
             ends = [actor.kill.remote() for actor in self._actors]
             if ends:
-                self._ray.wait(ends, num_returns=len(ends), timeout=ANSWER_S)
+                self._ray.wait(ends, num_returns=len(ends), timeout=KILL_S)
             for actor in self._actors:
                 self._ray.kill(actor)  # its worker, if it still runs, ends with it
             self._ray.util.remove_placement_group(self._group)

@@ -99,7 +99,10 @@ class Slurm:
             words = _words(done)
             if re.search(r"contact|connect|timed out", words, re.IGNORECASE):
                 raise EngineFailed(f"sbatch could not reach Slurm's controller: {words}")
-            raise InputError(f"Slurm refused the job: {words}; see {gang / 'job.sh'}")
+            raise InputError(
+                f"Slurm refused {launch.ranks} workers with {launch.cores} processors each: {words}; "
+                "take fewer (--workers, --threads) or another partition (SBATCH_PARTITION)"
+            )
         return SlurmPlacement(launch, gang, done.stdout.strip().split(";")[0])
 
 
