@@ -156,7 +156,7 @@ def _integer(
     rows = _nearest(instance, relaxed, STATED * instance.jobs)
     while True:
         outside = float(relaxed.distance[_others(instance, rows)].min(initial=math.inf))
-        last = outside > _reach(upper, relaxed.bound, gap)
+        last = len(rows) == len(instance) or outside > _reach(upper, relaxed.bound, gap)
         spent = time.perf_counter() - start
         left = None if time_limit_s is None else max(0.1, time_limit_s - spent)
         aim, most = (gap, None) if last else (max(gap, FIRST_GAP), FIRST_NODES)
