@@ -1,23 +1,26 @@
 """Whether the same training comes out whatever strategy and number of workers share it.
 
-    python benchmarks/strategies.py [--workload examples/cifar10.yaml] [--steps 50] [-o strategies.json]
+    python benchmarks/strategies.py [--workload examples/cifar10.yaml] [--seed 0] [--fast] [-o FILE]
 
-Trains the example at one global batch with one worker, then with 2 and 4 devices under MirroredStrategy
-and 1, 2 and 4 processes under MultiWorkerMirroredStrategy, and compares the loss of every step: the first 8 within
-1e-5 of one worker's, the first 50 within 2 % (rounding differs between sums of parts, and grows). Then
-ParameterServerStrategy, whose workers update on their own, by its test loss and its mean training loss
-over the last tenth of --long steps: within 2 % of one worker's.
+Trains the example at one global batch with one worker, then with 1, 2 and 4 workers under each strategy, and
+compares the loss of every step: the first 8 within 1e-5 of one worker's, all 50 within 2 %, and the test
+loss after them within 2 %.
 
-Processes are forked by one that has imported TensorFlow.
+Sums of floating-point numbers differ in the last digit with their order. A network with ReLU and
+max-pooling now and then takes that digit for the other side of a kink, and from there two runs part
+for good, three times farther with every step. So the runs here are ``--reproducible``: each sample is
+computed alike whatever share it came in, and only the sums over the batch differ. --fast shows them
+as they are by default, with oneDNN and all threads. Processes are forked by one that has imported
+TensorFlow.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -34,7 +37,8 @@ from isocost.profiles.gang import Nursery
 EXAMPLE = Path(__file__).parent.parent / "examples" / "cifar10.yaml"
 EARLY_STEPS, EARLY, LATER = 8, 1e-5, 0.02
 WAYS = [("mirrored", 1), ("mirrored", 2), ("mirrored", 4),
-        ("multi_worker_mirrored", 2), ("multi_worker_mirrored", 4)]  # fmt: skip
+        ("multi_worker_mirrored", 2), ("multi_worker_mirrored", 4),
+        ("parameter_server", 1), ("parameter_server", 2)]  # fmt: skip
 
 
 def losses(run: Run) -> list[float]:
@@ -52,9 +56,12 @@ def main() -> int:
     )
     parser.add_argument("--workload", type=Path, default=EXAMPLE)
     parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--long", type=int, default=600, help="steps with parameter servers")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fast", action="store_true", help="not --reproducible")
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
+    if not given.fast:
+        os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # of the nursery, too
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -76,7 +83,12 @@ def main() -> int:
         with Nursery(folder / "nursery.log") as nursery:
 
             def trained(strategy: str, workers: int, steps: int) -> Run:
-                setup = set_up(plan, strategy=strategy, workers=workers)  # type: ignore[arg-type]
+                setup = set_up(
+                    plan,
+                    strategy=strategy,  # type: ignore[arg-type]
+                    workers=workers,
+                    reproducible=not given.fast,
+                )
                 print(
                     f"{strategy}, {workers} worker(s), {steps} steps", file=sys.stderr, flush=True
                 )
@@ -86,46 +98,32 @@ def main() -> int:
                     plan_path="",
                     engine=Local(nurseries=[nursery] * len(setup.tasks)),
                     max_steps=steps,
+                    seed=given.seed,
                     unlimited=True,
                 )
 
-            one = losses(trained("multi_worker_mirrored", 1, given.steps))
+            alone = trained("multi_worker_mirrored", 1, given.steps)
+            one = losses(alone)
+            assert alone.test is not None
             for strategy, workers in WAYS:
                 run = trained(strategy, workers, given.steps)
                 found = losses(run)
                 early = off(found[:EARLY_STEPS], one[:EARLY_STEPS])
                 later = off(found, one)
+                assert run.test is not None
+                final = run.test.loss / alone.test.loss - 1
                 rows.append(
                     {
                         "strategy": strategy,
                         "workers": workers,
                         "early": early,
                         "later": later,
+                        "test": final,
                         "samples": run.samples_seen and run.samples_seen.per_worker,
-                        "passed": early <= EARLY and later <= LATER,
+                        "passed": early <= EARLY and max(later, abs(final)) <= LATER,
                     }
                 )
-            alone = trained("multi_worker_mirrored", 1, given.long)
-            tenth = given.long // 10
-            for workers in (1, 2):
-                run = trained("parameter_server", workers, given.long)
-                assert run.test is not None
-                assert alone.test is not None
-                ends = [fmean(losses(each)[-tenth:]) for each in (run, alone)]
-                by_test, by_training = run.test.loss / alone.test.loss - 1, ends[0] / ends[1] - 1
-                rows.append(
-                    {
-                        "strategy": "parameter_server",
-                        "workers": workers,
-                        "test": by_test,
-                        "training": by_training,
-                        "losses": {"test": run.test.loss, "one_worker_test": alone.test.loss},
-                        "passed": by_test <= LATER and by_training <= LATER,
-                    }
-                )
-    table = Table(
-        "strategy", "workers", "first 8 steps", "all steps", "test loss", "training loss", ""
-    )
+    table = Table("strategy", "workers", "first 8 steps", "all steps", "test loss", "")
     for row in rows:
         figures = [
             f"{row[key]:{form}}" if key in row else "-"
@@ -133,15 +131,12 @@ def main() -> int:
                 ("early", ".1e"),
                 ("later", ".1e"),
                 ("test", "+.2%"),
-                ("training", "+.2%"),
             )
         ]
         passed = "passed" if row["passed"] else "FAILED"
         table.add_row(row["strategy"], str(row["workers"]), *figures, passed)
     Console(width=100).print(table)
-    print(
-        "Relative to one worker at the same global batch; a lower loss of the last two is no fault."
-    )
+    print("Relative to one worker at the same global batch; test loss after the last step.")
     if given.output is not None:
         given.output.write_text(json.dumps(rows, indent=2), encoding="utf-8")
     return 0 if all(row["passed"] for row in rows) else 1

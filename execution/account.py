@@ -84,6 +84,7 @@ def run_record(
         checkpoints=result.checkpoints if result else 0,
         host=this_host(),
         threads=spec.cores,
+        reproducible=setup.reproducible,
         learning_rate=LearningRate(rule=setup.learning_rate, factor=spec.learning_rate_factor),
         samples_seen=None if position is None else samples_seen(position, lines, result),
         checkpointing=None

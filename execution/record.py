@@ -148,6 +148,7 @@ class Run(Document):
     checkpoints: int
     host: Host
     threads: int | None = None
+    reproducible: bool = False
     learning_rate: LearningRate = LearningRate()
     samples_seen: Samples | None = None
     checkpointing: Checkpoints | None = None

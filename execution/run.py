@@ -224,5 +224,6 @@ def launch_of(setup: Setup, folder: Path) -> Launch:
         tasks=setup.tasks,
         folder=folder,
         cores=setup.cores,
+        environment=setup.environment,
         devices=0 if offer.accelerator == "CPU" else offer.accelerator_count // processes,
     )

@@ -15,7 +15,7 @@ from ..profiles.steady import between_spread
 from ..profiles.throughput import StepTimeModel, interval
 from .record import LearningRateRule, PredictedFigures
 
-STALE_SIGMA = 0.3  # of step times under a strategy that was never measured: a guess, and wide
+STRANGE_SIGMA = 0.3  # of step times under a strategy that was not measured: a guess, and wide
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,20 @@ class Setup:
     usd_per_h: float
     learning_rate: LearningRateRule = "none"
     breakdown: Breakdown | None = None
+    reproducible: bool = False
 
     @property
     def start_s(self) -> float:
         """Predicted, from the start of the processes to the first step."""
         return self.candidate.reliability.provisioning.median_s
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the workers' TensorFlow is told before it is imported.
+
+        oneDNN takes another algorithm, and another order of sums, for another share of the batch.
+        """
+        return {"TF_ENABLE_ONEDNN_OPTS": "0"} if self.reproducible else {}
 
     @property
     def devices(self) -> int:
@@ -108,10 +117,12 @@ def set_up(
     xla: bool | None = None,
     learning_rate: LearningRateRule | None = None,
     usd_per_h: float | None = None,
+    reproducible: bool = False,
 ) -> Setup:
     """What of the plan runs here, with what is asked for in place of what was planned.
 
-    Workers share the plan's global batch unless another batch is asked for. Raises InputError where
+    Workers share the plan's global batch unless another batch is asked for. reproducible: sums in the
+    same order however the batch is shared, on one thread. Raises InputError where
     nothing can run here, or not like that.
     """
     planned = planned_job(plan, job)
@@ -130,8 +141,7 @@ def set_up(
             "take multi_worker_mirrored, mirrored or parameter_server"
         )
     accumulate = accumulate or candidate.knobs.accumulate
-    # Under parameter servers each update is of one worker's batch alone.
-    sharing = (1 if strategy == "parameter_server" else workers) * accumulate
+    sharing = workers * accumulate
     if per_device_batch is not None:
         if global_batch not in (None, per_device_batch * sharing):
             raise InputError(
@@ -147,7 +157,7 @@ def set_up(
         strategy=strategy,
         workers_per_node=1 if strategy == "mirrored" else workers,
         accumulate=accumulate,
-        threads=threads or candidate.knobs.threads,
+        threads=threads or (1 if reproducible else candidate.knobs.threads),
     )
     profile = _profile(planned)
     batch = global_batch // sharing
@@ -173,6 +183,7 @@ def set_up(
         usd_per_h=candidate.offer.price_usd_h * candidate.nodes if usd_per_h is None else usd_per_h,
         learning_rate=learning_rate or planned.workload.learning_rate,
         breakdown=None if profile is None else _breakdown(profile, knobs, batch),
+        reproducible=reproducible,
     )
 
 
@@ -234,21 +245,19 @@ def _predicted(
 ) -> tuple[float, float, str]:
     """Seconds of one update, its sigma and basis, of a setting that was not planned.
 
-    Accumulating takes as many steps as it has parts. The devices of one process, and workers that
-    update on their own, are taken for so many worker processes in step; where they were not
-    measured, STALE_SIGMA says so.
+    Accumulating takes as many steps as it has parts. Devices of one process, and workers of a
+    parameter server, are taken for so many worker processes; STRANGE_SIGMA says that it is a guess.
     """
     model = StepTimeModel.of(job.facts, profile, load().accelerators)
     like = knobs.model_copy(update={"accumulate": 1, "threads": None})
     strange = knobs.strategy in ("mirrored", "parameter_server") and workers > 1
     if knobs.strategy in ("mirrored", "parameter_server", "one_device"):
-        together = workers if knobs.strategy == "mirrored" else 1
         like = like.model_copy(
-            update={"strategy": "multi_worker_mirrored", "workers_per_node": together}
+            update={"strategy": "multi_worker_mirrored", "workers_per_node": workers}
         )
     step_s, sigma, basis = model.here(batch, like)
     word = "transferred" if strange or knobs.threads is not None else basis.word
-    return step_s * knobs.accumulate, math.hypot(sigma, STALE_SIGMA if strange else 0.0), word
+    return step_s * knobs.accumulate, math.hypot(sigma, STRANGE_SIGMA if strange else 0.0), word
 
 
 def planned_job(plan: Plan, name: str | None) -> PlannedJob:

@@ -299,10 +299,15 @@ class _Supervision:
     ) -> str | None:
         """Who has been silent for too long, in words; None where nobody was."""
         late = []
+        # In step, all fall silent with the one that does: one time-out for all that took steps.
+        stepped_s = max(
+            (self._patience.silence_s(sign) for sign in signs if sign is not None and sign.first_s),
+            default=0.0,
+        )
         for rank, (sign, at) in enumerate(zip(signs, given, strict=True)):
             stepped = sign is not None and sign.first_s > 0
             silence_s = time.time() - (at if stepped and at is not None else began)
-            allowed_s = self._patience.silence_s(sign)
+            allowed_s = stepped_s if stepped else self._patience.silence_s(sign)
             if stepped and self._start_s is None:
                 self._start_s = time.time() - began
             if sign is not None and not stepped and self._start_s is not None:

@@ -203,26 +203,26 @@ def work(spec: WorkSpec, result: Path, wish: StopWish, sign: LifeSign) -> None:
         counted.restore(saved.position(), step * spec.global_batch)
     pace = _Pace(spec.checkpointing, spec.started)
     end, stopped = min(spec.steps, spec.stop_after), False
-    steps, memory = trainer.stretches(step), Memory()
+    steps, memory = trainer.steps(step), Memory()
     events = Events(spec.events) if chief else None
     sign.give("building")
     with StepLog(spec.step_log if chief else Path(os.devnull), step) as log:
         while step < end and not stopped:
             due = chief and pace.due()
-            for taken in steps.take_some(stop=bool(wish), save=due, most=end - step):
-                step += 1
-                counted.add(taken.shares)
-                line = _line(step, time.time() - spec.began, taken, memory.now())
-                log.append(line)
-                if events is not None:
-                    events.add(line, last=step == end or taken.stop)
-                if taken.loss != taken.loss:
-                    raise InputError(
-                        f"the loss of {spec.model} is not a number at step {step}; lower the "
-                        "learning rate or check the data"
-                    )
-                sign.give("training", step)
-                pace.stepped(taken.seconds)
+            taken = steps.take(stop=bool(wish), save=due)
+            step += 1
+            counted.add(taken.shares)
+            line = _line(step, time.time() - spec.began, taken, memory.now())
+            log.append(line)
+            if events is not None:
+                events.add(line, last=step == end or taken.stop)
+            if taken.loss != taken.loss:
+                raise InputError(
+                    f"the loss of {spec.model} is not a number at step {step}; lower the learning "
+                    "rate or check the data"
+                )
+            sign.give("training", step)
+            pace.stepped(taken.seconds)
             if taken.save and step < end:
                 pace.saved(keeper.save(counted.position(spec, step)))
                 sign.give("saving", step)

@@ -6,7 +6,6 @@ our own. Imports TensorFlow: only what trains may import this.
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,15 +124,16 @@ class Trainer:
             if learning_rate_factor != 1.0:
                 scale_learning_rate(self.model.optimizer, learning_rate_factor)
         self.per_device_batch = per_device_batch
-        self.replicas: int = self.strategy.num_replicas_in_sync
+        served = knobs.strategy == "parameter_server"
+        self.replicas: int = peers() if served else self.strategy.num_replicas_in_sync
         self.accumulate = knobs.accumulate
         self.global_batch = per_device_batch * self.replicas * self.accumulate
         self._seed, self._shuffle_buffer = seed, shuffle_buffer
         self._knobs = knobs
         self._coordinator: Any = None
-        if knobs.strategy == "parameter_server":
+        if served:
             self._coordinator = tf.distribute.coordinator.ClusterCoordinator(self.strategy)
-        self._train_step = self._make_step()
+        self._train_step, self._update = self._make_step()
 
     @property
     def traces(self) -> int:
@@ -147,22 +147,17 @@ class Trainer:
 
     def steps(self, first_step: int = 0, *, repeated: bool = False) -> "Steps":
         """The steps from first_step on, without end; repeated: all on the one first batch."""
-        return Steps(self, first_step, repeated)
-
-    def stretches(self, first_step: int = 0) -> "Steps | ScheduledSteps":
-        """The same for a caller that takes several finished steps at a time."""
-        if self._coordinator is not None:
-            return ScheduledSteps(self, first_step, peers())
-        return Steps(self, first_step, repeated=False)
+        kind = Steps if self._coordinator is None else ServedSteps
+        return kind(self, first_step, repeated)
 
     def batches(self, first_step: int, repeated: bool) -> Iterator[Any]:
-        def mine(rank: int, workers: int) -> tf.data.Dataset:
+        def mine(rank: int, workers: int, replicas: int) -> tf.data.Dataset:
             found = worker_batches(
                 self.data,
-                self.per_device_batch * self.accumulate,
+                self.global_batch // replicas,
                 rank=rank,
                 workers=workers,
-                replicas=self.replicas,
+                replicas=replicas,
                 first_step=first_step,
                 seed=self._seed,
                 shuffle_buffer=self._shuffle_buffer,
@@ -170,10 +165,12 @@ class Trainer:
             return found.take(1).cache().repeat() if repeated else found
 
         if self._coordinator is not None:
-            return iter(mine(0, 1))
+            return iter(mine(0, 1, 1))
         return iter(
             self.strategy.distribute_datasets_from_function(
-                lambda context: mine(context.input_pipeline_id, context.num_input_pipelines)
+                lambda context: mine(
+                    context.input_pipeline_id, context.num_input_pipelines, self.replicas
+                )
             )
         )
 
@@ -191,7 +188,8 @@ class Trainer:
         """Times one all-reduce of so many bytes."""
         return timed_all_reduce(self.strategy, message_bytes)
 
-    def _make_step(self) -> Any:
+    def _make_step(self) -> tuple[Any, Any]:
+        """A step of all replicas; or of one worker its part, and the update that follows for all."""
         model, strategy, replicas, accumulate = (
             self.model,
             self.strategy,
@@ -272,27 +270,38 @@ class Trainer:
                 mine = context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
             return mine, tf.stack([there - begun, exchanged - computed])
 
-        def taken(batch: Any, wishes: tf.Tensor, begun: tf.Tensor) -> Any:
-            x, y, marks = batch
-            return strategy.run(replica_step, args=(x, y, marks, wishes, begun))
+        @tf.function
+        def part(x: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+            """Of one worker's share: loss, seconds and gradients, all for summing over the workers."""
+
+            def computed(x: Any, y: Any) -> Any:
+                begun = clock(*tf.nest.flatten((x, y)))
+                loss, found = accumulated(x, y)
+                dense = [
+                    tf.zeros(v.shape, v.dtype) if g is None else tf.convert_to_tensor(g) / replicas
+                    for g, v in zip(found, model.trainable_variables, strict=True)
+                ]
+                return tf.cast(loss, tf.float64) / replicas, clock(*dense) - begun, dense
+
+            mine: tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]] = strategy.run(computed, args=(x, y))
+            return mine
+
+        @tf.function
+        def update(total: list[tf.Tensor]) -> None:
+            strategy.run(lambda: model.optimizer.apply(total, model.trainable_variables))
 
         if self._coordinator is not None:
-
-            @tf.function
-            def scheduled(x: Any, y: Any, marks: tf.Tensor) -> Any:
-                none = tf.zeros([2], tf.float64)
-                return taken((x, y, marks), none, clock())
-
-            return scheduled
+            return part, update
 
         @tf.function
         def step(iterator: Any, wishes: tf.Tensor) -> Any:
             begun = clock()
             with tf.control_dependencies([begun]):
                 batch = next(iterator)
-            return taken(batch, wishes, begun)
+            x, y, marks = batch
+            return strategy.run(replica_step, args=(x, y, marks, wishes, begun))
 
-        return step
+        return step, None
 
     def evaluate(
         self, sign_of_life: Callable[[], None] = lambda: None
@@ -310,10 +319,12 @@ class Trainer:
         else:
             return None
 
+        in_sync = self.strategy.num_replicas_in_sync
+
         @tf.function(reduce_retracing=True)
         def test_step(x: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor]:
             predicted = self.model(x, training=False)
-            loss = self.model.compute_loss(x, y, predicted, training=False) * self.replicas
+            loss = self.model.compute_loss(x, y, predicted, training=False) * in_sync
             if _are_classes(y, predicted):
                 hits = tf.equal(tf.argmax(predicted, -1, tf.int64), tf.cast(y, tf.int64))
                 return loss, tf.reduce_mean(tf.cast(hits, tf.float32))
@@ -321,10 +332,7 @@ class Trainer:
 
         totals, samples = np.zeros(2), 0
         for x, y in in_batches(dataset, 256, drop_remainder=False):
-            if self.replicas > 1:
-                values = self.strategy.run(test_step, args=(x, y))
-            else:
-                values = test_step(x, y)
+            values = self.strategy.run(test_step, args=(x, y)) if in_sync > 1 else test_step(x, y)
             first = [self.strategy.experimental_local_results(value)[0] for value in values]
             count = int(tf.shape(tf.nest.flatten(y)[0])[0])
             totals += count * np.array([float(value) for value in first])
@@ -439,62 +447,54 @@ class Steps:
         summed, times = (
             self._trainer.strategy.experimental_local_results(one)[0].numpy() for one in found
         )
-        return _step_result(summed, times, time.perf_counter() - start)
+        return StepResult(
+            loss=float(summed[LOSS]),
+            stop=bool(summed[STOP]),
+            save=bool(summed[SAVE]),
+            seconds=time.perf_counter() - start,
+            input_s=max(0.0, float(times[0])),
+            communication_s=max(0.0, float(times[1])),
+            shares=tuple(round(float(share)) for share in summed[SHARES:]),
+            marks=(float(summed[EVEN]), float(summed[ODD])),
+        )
 
-    def take_some(self, *, stop: bool, save: bool, most: int) -> list[StepResult]:
-        """The next step alone: all workers are in step."""
-        return [self.take(stop=stop, save=save)]
 
+class ServedSteps(Steps):
+    """Steps whose parts a coordinator hands out, one to each worker; servers hold the weights.
 
-class ScheduledSteps:
-    """Steps that a coordinator hands out, one to each worker at a time; each updates on its own.
-
-    A worker's gradients may be as many updates old as there are other workers. The coordinator reads
-    the data, so that the order is that of one worker, and every sample is trained once.
+    The workers' gradients are added up before one update of all weights, so that a step is that of
+    one worker with the whole batch. The coordinator reads the data.
     """
 
-    def __init__(self, trainer: Trainer, first_step: int, workers: int) -> None:
-        self._trainer, self._workers = trainer, workers
-        self._batches = trainer.batches(first_step, repeated=False)
-        self._under_way: deque[Any] = deque()
-        self._returned = time.perf_counter()
-
-    def take_some(self, *, stop: bool, save: bool, most: int) -> list[StepResult]:
-        """The oldest step under way; all that are where this worker stops or saves.
-
-        At most ``most`` are begun beyond those that were taken. The last one carries the wishes.
-        """
-        wanted = min(self._workers, most)
-        input_s = 0.0
-        while len(self._under_way) < (1 if stop or save else wanted):
-            begun = time.perf_counter()
-            batch = next(self._batches)
-            input_s += time.perf_counter() - begun
-            self._under_way.append(
-                self._trainer._coordinator.schedule(self._trainer._train_step, args=batch)
+    def take(self, *, stop: bool = False, save: bool = False) -> StepResult:
+        """As of any other steps. communication_s: all but the longest computing of a worker."""
+        start = time.perf_counter()
+        x, y, marks = next(self._batches)
+        there = time.perf_counter()
+        trainer, coordinator = self._trainer, self._trainer._coordinator
+        share = trainer.global_batch // trainer.replicas
+        remote = [
+            coordinator.schedule(
+                trainer._train_step,
+                args=tf.nest.map_structure(lambda t: t[k * share : (k + 1) * share], (x, y)),  # noqa: B023
             )
-        count = len(self._under_way) if stop or save else 1
-        taken = []
-        for left in reversed(range(count)):
-            summed = np.array(self._under_way.popleft().fetch()[0])
-            now = time.perf_counter()
-            summed[STOP], summed[SAVE] = stop and not left, save and not left
-            taken.append(_step_result(summed, (input_s, 0.0), now - self._returned))
-            self._returned, input_s = now, 0.0
-        return taken
-
-
-def _step_result(summed: Any, times: Any, seconds: float) -> StepResult:
-    return StepResult(
-        loss=float(summed[LOSS]),
-        stop=bool(summed[STOP]),
-        save=bool(summed[SAVE]),
-        seconds=seconds,
-        input_s=max(0.0, float(times[0])),
-        communication_s=max(0.0, float(times[1])),
-        shares=tuple(round(float(share)) for share in summed[SHARES:]),
-        marks=(float(summed[EVEN]), float(summed[ODD])),
-    )
+            for k in range(trainer.replicas)
+        ]
+        losses, seconds, gradients = zip(*(one.fetch() for one in remote), strict=True)
+        total = [tf.constant(sum(each)) for each in zip(*gradients, strict=True)]
+        coordinator.schedule(trainer._update, args=(total,))
+        coordinator.join()
+        end = time.perf_counter()
+        return StepResult(
+            loss=float(sum(losses)),
+            stop=stop,
+            save=save,
+            seconds=end - start,
+            input_s=there - start,
+            communication_s=max(0.0, end - there - float(max(seconds))),
+            shares=(share,) * trainer.replicas,
+            marks=(float(marks[1]), float(marks[2])),
+        )
 
 
 def _forward_backward_graph(model: keras.Model, x: Any, y: Any) -> tf.Graph:

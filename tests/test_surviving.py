@@ -399,7 +399,7 @@ def test_another_batch_or_strategy_is_set_up_as_asked(plan: Path) -> None:
     assert (mirrored.devices, mirrored.per_device_batch, mirrored.tasks) == (4, 16, ("worker",))
     servers = set_up(planned, workers=2, strategy="parameter_server")
     assert servers.tasks == ("chief", "worker", "worker", "ps")
-    assert servers.per_device_batch == servers.global_batch == 32
+    assert (servers.per_device_batch, servers.global_batch) == (16, 32)
     assert set_up(planned, accumulate=4).step_s >= usual.step_s
     dear = set_up(planned, usd_per_h=3.6).predicted(10)
     assert dear.time_s is not None
