@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Check manifests of training runs: Kubernetes, JobSet, Kubeflow Trainer, PAI-DLC, SkyPilot.",
+    help="Check manifests of training runs: Kubernetes, JobSet, Kubeflow Trainer, PAI-DLC, SkyPilot. "
+    "Example: isocost manifest check job.yaml --plan plan.json",
     no_args_is_help=True,
 )
 

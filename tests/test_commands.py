@@ -36,7 +36,7 @@ def test_the_commands_are_those_documented() -> None:
     top = {words[0] for words in COMMANDS if words}
     assert top == {
         *("init", "profile", "optimize", "simulate", "run", "report", "serve", "catalog"),
-        *("schema", "doctor"),
+        *("manifest", "schema", "doctor"),
     }
 
 
