@@ -110,6 +110,49 @@ def row_label(text: str, place: float, **more: Any) -> dict[str, Any]:
     } | more
 
 
+def interval_marks(
+    means: Sequence[float],
+    lows: Sequence[float],
+    highs: Sequence[float],
+    *,
+    name: str,
+    hovertext: Sequence[str],
+) -> go.Scatter:
+    """A mark and its interval for each row, the first row at 0."""
+    return go.Scatter(
+        x=list(means),
+        y=list(range(len(means))),
+        mode="markers",
+        name=name,
+        marker={"size": 12, "color": ACCENT},
+        error_x={
+            "symmetric": False,
+            "array": [high - mean for high, mean in zip(highs, means, strict=True)],
+            "arrayminus": [mean - low for low, mean in zip(lows, means, strict=True)],
+            "color": INK,
+            "thickness": 1.5,
+            "width": 5,
+        },
+        hovertext=list(hovertext),
+        hoverinfo="text",
+    )
+
+
+def reference_line(x: float) -> dict[str, Any]:
+    """A dotted upright line over the whole height, behind the marks."""
+    return {
+        "type": "line",
+        "x0": x,
+        "x1": x,
+        "xref": "x",
+        "y0": 0,
+        "y1": 1,
+        "yref": "paper",
+        "line": {"color": MUTED, "width": 1, "dash": "dot"},
+        "layer": "below",
+    }
+
+
 def needs_log(values: Sequence[float]) -> bool:
     """Whether the values span so much that only a logarithmic axis shows them all."""
     return min(values) > 0 and max(values) / min(values) >= LOG_FROM

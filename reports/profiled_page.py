@@ -11,15 +11,7 @@ from ..profiles.records import Estimate, Profile
 from . import words
 from .breakdown import breakdowns, draw_breakdowns
 from .content import Block, Drawing, Note, Section, Tab, Table, cell, facts
-from .drawing import (
-    ACCENT,
-    INK,
-    MUTED,
-    axis,
-    draw,
-    plain,
-    row_label,
-)
+from .drawing import ACCENT, INK, axis, draw, plain, reference_line, row_label
 from .profiled import curves, draw_curves, profile_sentence
 from .profiled_roofline import draw_roofline, roofline
 from .ran_page import host_rows
@@ -167,19 +159,7 @@ def draw_effects(found: tuple[Effect, ...]) -> Drawing:
         x=axis("times the throughput without it", tickformat=".2~f", nticks=6),
         y=axis("", visible=False, range=[len(found) - 0.5, -0.8]),
         height_px=110 + 50 * len(found),
-        shapes=[
-            {
-                "type": "line",
-                "x0": 1,
-                "x1": 1,
-                "xref": "x",
-                "y0": 0,
-                "y1": 1,
-                "yref": "paper",
-                "line": {"color": MUTED, "width": 1, "dash": "dot"},
-                "layer": "below",
-            }
-        ],
+        shapes=[reference_line(1)],
         annotations=[
             row_label(f"<b>{plain(one.knob)}</b> at {plain(one.setting)}", place - 0.24)
             for place, one in zip(places, found, strict=True)

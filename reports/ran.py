@@ -15,11 +15,11 @@ from .drawing import (
     ACCENT,
     BAND,
     INK,
-    MUTED,
     VERMILLION,
     axis,
     draw,
     needs_log,
+    reference_line,
     time_axis,
 )
 
@@ -208,17 +208,7 @@ def draw_comparisons(run: Run) -> Drawing | None:
                 if band
                 else []
             ),
-            {
-                "type": "line",
-                "x0": 1,
-                "x1": 1,
-                "xref": "x",
-                "y0": 0,
-                "y1": 1,
-                "yref": "paper",
-                "line": {"color": MUTED, "width": 1, "dash": "dot"},
-                "layer": "below",
-            },
+            reference_line(1),
         ],
         annotations=[
             {

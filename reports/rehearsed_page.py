@@ -2,12 +2,19 @@
 
 from collections.abc import Callable, Iterator
 
-import plotly.graph_objects as go
-
 from ..simulator.records import Difference, Scenario, Simulation
 from . import words
 from .content import Block, Drawing, Note, Section, Tab, Table, cell, facts
-from .drawing import ACCENT, INK, MUTED, axis, draw, plain, row_label, time_axis, usd_axis
+from .drawing import (
+    axis,
+    draw,
+    interval_marks,
+    plain,
+    reference_line,
+    row_label,
+    time_axis,
+    usd_axis,
+)
 from .rehearsed import (
     cost_futures,
     draw_futures,
@@ -105,43 +112,21 @@ def draw_what_if(scenarios: tuple[Scenario, ...], quantity: str) -> Drawing:
     highs = [one.baseline + one.difference_ci95[1] for one in found]
     figure = draw(
         [
-            go.Scatter(
-                x=means,
-                y=list(range(len(found))),
-                mode="markers",
+            interval_marks(
+                means,
+                lows,
+                highs,
                 name="mean with 95 % interval of the difference",
-                marker={"size": 12, "color": ACCENT},
-                error_x={
-                    "symmetric": False,
-                    "array": [high - mean for high, mean in zip(highs, means, strict=True)],
-                    "arrayminus": [mean - low for low, mean in zip(lows, means, strict=True)],
-                    "color": INK,
-                    "thickness": 1.5,
-                    "width": 5,
-                },
                 hovertext=[
                     f"{plain(one.change)}<br>{say(mean)}, {_difference(each, say)[0]}"
                     for one, each, mean in zip(scenarios, found, means, strict=True)
                 ],
-                hoverinfo="text",
             )
         ],
         x=scale(f"mean {quantity}", [base, *lows, *highs], log=False),
         y=axis("", visible=False, range=[len(found) - 0.5, -0.8]),
         height_px=120 + 54 * len(found),
-        shapes=[
-            {
-                "type": "line",
-                "x0": base,
-                "x1": base,
-                "xref": "x",
-                "y0": 0,
-                "y1": 1,
-                "yref": "paper",
-                "line": {"color": MUTED, "width": 1, "dash": "dot"},
-                "layer": "below",
-            }
-        ],
+        shapes=[reference_line(base)],
         annotations=[
             row_label(f"<b>{plain(one.change)}</b> {_difference(each, say)[0]}", place - 0.24)
             for place, (one, each) in enumerate(zip(scenarios, found, strict=True))

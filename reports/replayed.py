@@ -8,14 +8,13 @@ from ..simulator.metrics import Comparison, Difference, Figures
 from . import words
 from .content import Drawing, Table, cell
 from .drawing import (
-    ACCENT,
-    INK,
-    MUTED,
     SERIES,
     axis,
     draw,
+    interval_marks,
     needs_log,
     plain,
+    reference_line,
     row_label,
     time_axis,
 )
@@ -122,40 +121,18 @@ def draw_differences(found: Comparison) -> Drawing:
     means = [one.mean_s for one in pairs]
     figure = draw(
         [
-            go.Scatter(
-                x=means,
-                y=list(range(len(pairs))),
-                mode="markers",
+            interval_marks(
+                means,
+                lows,
+                highs,
                 name="mean with 95 % interval",
-                marker={"size": 12, "color": ACCENT},
-                error_x={
-                    "symmetric": False,
-                    "array": [high - mean for high, mean in zip(highs, means, strict=True)],
-                    "arrayminus": [mean - low for low, mean in zip(lows, means, strict=True)],
-                    "color": INK,
-                    "thickness": 1.5,
-                    "width": 5,
-                },
                 hovertext=[plain(_pair_words(one, base)) for one in pairs],
-                hoverinfo="text",
             )
         ],
         x=_signed_time_axis(f"completion time less that under {base}", [0.0, *lows, *highs]),
         y=axis("", visible=False, range=[len(pairs) - 0.5, -0.8]),
         height_px=120 + 54 * len(pairs),
-        shapes=[
-            {
-                "type": "line",
-                "x0": 0,
-                "x1": 0,
-                "xref": "x",
-                "y0": 0,
-                "y1": 1,
-                "yref": "paper",
-                "line": {"color": MUTED, "width": 1, "dash": "dot"},
-                "layer": "below",
-            }
-        ],
+        shapes=[reference_line(0)],
         annotations=[
             row_label(
                 f"<b>{plain(one.policy)}</b> {words.signed(one.mean_s, words.duration)}",
