@@ -26,14 +26,7 @@ from .folder import Absent, Folder
 from .guard import App, Guard, Limits, page_signature
 from .jobs import Job, JobStore, Kind, QueueFull, State
 from .replanner import Replanner
-from .requests import (
-    PlanRequest,
-    ReplanRequest,
-    RunRequest,
-    SimulationRequest,
-    SpaceRequest,
-    check,
-)
+from .requests import REQUESTS, RESULTS, JobRequest, ReplanRequest, SpaceRequest, check
 
 PAGE = Path(__file__).with_name("page")
 KEY = Annotated[
@@ -106,9 +99,7 @@ class _Service:
         self.dispatcher = Dispatcher(self.folder, self.store, self.audit, limits.workers)
         self.replanner = Replanner(self.folder)
 
-    def accept(
-        self, kind: Kind, body: PlanRequest | SimulationRequest | RunRequest, key: str | None
-    ) -> Job:
+    def accept(self, kind: Kind, body: JobRequest, key: str | None) -> Job:
         check(body, self.folder)
         job = self.store.add(kind, body.model_dump(mode="json"), key=key, most=self.limits.queue)
         self.audit.note("service", f"job {job.id}", "accepted", kind=kind)
@@ -207,50 +198,9 @@ def _api(service: _Service) -> APIRouter:
         """The plan of a workload under other weights, deadline and budget, at once."""
         return service.replanner.replan(body)
 
-    @api.get("/plans")
-    def plans() -> list[Listed]:
-        """The plans in the folder, newest first."""
-        return service.listed("plan")
-
-    @api.get("/plans/{name:path}", response_model=Plan)
-    def plan(name: str) -> Response:
-        """One plan."""
-        return service.document(Plan, name)
-
-    @api.post("/plans", status_code=202)
-    def new_plan(body: PlanRequest, key: KEY = None) -> Job:
-        """Plan workloads, as a job; its result is a plan."""
-        return service.accept("plan", body, key)
-
-    @api.get("/simulations")
-    def simulations() -> list[Listed]:
-        """The simulations in the folder, newest first."""
-        return service.listed("simulation")
-
-    @api.get("/simulations/{name:path}", response_model=Simulation)
-    def simulation(name: str) -> Response:
-        """One simulation."""
-        return service.document(Simulation, name)
-
-    @api.post("/simulations", status_code=202)
-    def new_simulation(body: SimulationRequest, key: KEY = None) -> Job:
-        """Rehearse a plan, as a job; its result is a simulation."""
-        return service.accept("simulation", body, key)
-
-    @api.get("/runs")
-    def runs() -> list[Listed]:
-        """The runs in the folder, newest first."""
-        return service.listed("run")
-
-    @api.get("/runs/{name:path}", response_model=Run)
-    def run(name: str) -> Response:
-        """One run."""
-        return service.document(Run, name)
-
-    @api.post("/runs", status_code=202)
-    def new_run(body: RunRequest, key: KEY = None) -> Job:
-        """Train a plan's candidate for this machine, as a job; its result is a run."""
-        return service.accept("run", body, key)
+    _made(api, service, "plan", Plan, "Plan workloads")
+    _made(api, service, "simulation", Simulation, "Rehearse a plan")
+    _made(api, service, "run", Run, "Train a plan's candidate for this machine")
 
     @api.get("/jobs")
     def jobs(
@@ -273,6 +223,30 @@ def _api(service: _Service) -> APIRouter:
         return _found(service.store.get(id), id)
 
     return api
+
+
+def _made(
+    api: APIRouter, service: _Service, kind: Kind, document: type[Document], work: str
+) -> None:
+    """Add the routes of what jobs make: list them, read one, begin a job for another."""
+    many = RESULTS[kind]
+
+    @api.get(f"/{many}", name=many, description=f"The {many} in the folder, newest first.")
+    def listed() -> list[Listed]:
+        return service.listed(kind)
+
+    @api.get(
+        f"/{many}/{{name:path}}", name=kind, description=f"One {kind}.", response_model=document
+    )
+    def read(name: str) -> Response:
+        return service.document(document, name)
+
+    def begin(body: JobRequest, key: KEY = None) -> Job:
+        return service.accept(kind, body, key)
+
+    begin.__annotations__["body"] = REQUESTS[kind]  # of the three, the one that FastAPI checks
+    told = f"{work}, as a job; its result is a {kind}."
+    api.post(f"/{many}", name=f"new_{kind}", description=told, status_code=202)(begin)
 
 
 def _found(job: Job | None, name: str) -> Job:

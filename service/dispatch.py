@@ -128,6 +128,9 @@ class Dispatcher:
         one = _Worker(job, process)
         with self._lock:
             self._running[job.id] = one
+        now = self._store.get(job.id)
+        if self._stopping or now is None or now.state != "running":
+            self._end(one)  # stopped or cancelled before its process was known
         self._audit.note(WHO, f"job {job.id}", "begun", kind=job.kind, attempt=job.attempts)
         threading.Thread(target=self._follow, args=(one, said), name=job.id, daemon=True).start()
 

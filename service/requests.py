@@ -75,7 +75,7 @@ class ReplanRequest(Record):
     budget_usd: Positive | None = None
 
 
-Request = PlanRequest | SimulationRequest | RunRequest
+JobRequest = PlanRequest | SimulationRequest | RunRequest
 
 REQUESTS: dict[Kind, type[PlanRequest] | type[SimulationRequest] | type[RunRequest]] = {
     "plan": PlanRequest,
@@ -85,7 +85,7 @@ REQUESTS: dict[Kind, type[PlanRequest] | type[SimulationRequest] | type[RunReque
 RESULTS: dict[Kind, str] = {"plan": "plans", "simulation": "simulations", "run": "runs"}
 
 
-def check(request: Request, folder: Folder) -> None:
+def check(request: JobRequest, folder: Folder) -> None:
     """Refuse at once what could only fail later; raises InputError."""
     if isinstance(request, PlanRequest):
         for name in request.workloads:

@@ -15,7 +15,7 @@ from ..catalog.files import Document
 from ..profiles.worker import die_with_parent
 from .folder import Folder
 from .jobs import Kind
-from .requests import REQUESTS, RESULTS, PlanRequest, Request, RunRequest, SimulationRequest
+from .requests import REQUESTS, RESULTS, JobRequest, PlanRequest, RunRequest, SimulationRequest
 
 
 class Teller:
@@ -65,7 +65,7 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _do(request: Request, folder: Folder, target: Path, teller: Teller) -> Document:
+def _do(request: JobRequest, folder: Folder, target: Path, teller: Teller) -> Document:
     if isinstance(request, PlanRequest):
         from .planning import plan
 

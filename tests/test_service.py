@@ -6,9 +6,10 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,16 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
 
 from isocost.catalog.files import InputError
+from isocost.execution.record import Run
 from isocost.optimizer.plan import Plan
+from isocost.service.audit import Audit
+from isocost.service.dispatch import Dispatcher
 from isocost.service.folder import Folder
 from isocost.service.guard import Bucket, Refused, page_signature
 from isocost.service.jobs import JobStore, QueueFull
 
-from .conftest import EXAMPLE, Command, command_line, environment
+from .conftest import EXAMPLE, Command, command_line, environment, recorded_profile
+from .test_execution import orphans
 
 TOKEN = "a-token-of-the-tests-0123456789"
 PATIENCE_S = 240.0
@@ -211,14 +216,29 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield one
 
 
-def wait_for(client: httpx.Client, job: str, *states: str) -> dict[str, object]:
+def until(
+    client: httpx.Client, job: str, reached: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any]:
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
-        found: dict[str, object] = client.get(f"api/v1/jobs/{job}").json()
-        if found["state"] in states:
+        found: dict[str, Any] = client.get(f"api/v1/jobs/{job}").json()
+        if reached(found):
             return found
         time.sleep(0.1)
-    raise AssertionError(f"{job} did not come to {states}: {found}")
+    raise AssertionError(f"waited in vain; {job} is {found}")
+
+
+def wait_for(client: httpx.Client, job: str, *states: str) -> dict[str, Any]:
+    return until(client, job, lambda found: found["state"] in states)
+
+
+def post(
+    client: httpx.Client, what: str, asked: dict[str, Any], headers: dict[str, str] | None = None
+) -> str:
+    """The job that is accepted for it."""
+    answer = client.post(f"api/v1/{what}", json=asked, headers=headers)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
 
 
 ENDED = ("done", "failed", "cancelled")
@@ -239,8 +259,7 @@ def test_a_workload_is_planned_rehearsed_and_shown(service: Service) -> None:
         plan = Plan.read(service.folder / name)
         assert plan.jobs[0].workload.constraints.budget_usd == 3
         assert client.get(f"api/v1/plans/{name}").json() == json.loads(plan.to_json())
-        (entry,) = client.get("api/v1/plans").json()
-        assert entry["name"] == name
+        entry = next(one for one in client.get("api/v1/plans").json() if one["name"] == name)
         rehearsal = {"plan": name, "replications": 20}
         simulated = client.post("api/v1/simulations", json=rehearsal).json()
         ended = wait_for(client, simulated["id"], *ENDED)
@@ -493,6 +512,86 @@ def test_a_job_that_fails_says_why_and_one_that_waits_can_be_cancelled(
         ended = wait_for(client, failing, *ENDED)
         assert ended["state"] == "failed"
         assert "no candidate keeps every constraint" in str(ended["error"])
+
+
+@pytest.mark.slow
+def test_a_run_is_trained_as_a_job_and_another_is_cancelled(tmp_path: Path) -> None:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "cifar10.yaml").write_bytes(EXAMPLE.read_bytes())
+    recorded_profile().write(folder / "profile.json")
+    with serving(folder, tmp_path) as service, service.client() as client:
+        plan = str(wait_for(client, post(client, "plans", PLAN), *ENDED)["result"])
+        asked = {"plan": plan, "workers": 1, "max_steps": 30, "seed": 3}
+        nobody = httpx.post(service.address + "api/v1/runs", json=asked)
+        assert nobody.status_code == 401
+        misspelt = client.post("api/v1/runs", json=asked | {"engine": "locl"})
+        assert misspelt.status_code == 422
+        assert "did you mean 'local'" in misspelt.json()["error"]
+
+        key = {"Idempotency-Key": "once"}
+        short = post(client, "runs", asked, key)
+        assert post(client, "runs", asked, key) == short
+        ended = wait_for(client, short, *ENDED)
+        assert ended["state"] == "done", ended
+        name = str(ended["result"])
+        made = Run.read(folder / name)
+        assert (made.status, made.steps, made.workers) == ("stopped", 30, 1)
+        assert (made.plan, made.engine, made.seed) == (plan, "local", 3)
+        assert client.get(f"api/v1/runs/{name}").json() == json.loads(made.to_json())
+        (listed,) = client.get("api/v1/runs").json()
+        assert listed["name"] == name
+        page = httpx.get(service.address + listed["page"].lstrip("/"))
+        assert page.status_code == 200
+        assert "cifar10-cnn" in page.text
+
+        whole = post(client, "runs", {"plan": plan, "workers": 1})
+        waiting = post(client, "plans", PLAN)
+        begun = until(client, whole, lambda job: float(job["progress"]) > 0)
+        assert begun["state"] == "running"
+        assert "loss" in begun["note"]
+        assert client.get(f"api/v1/jobs/{waiting}").json()["state"] == "queued"
+        assert client.delete(f"api/v1/jobs/{whole}").json()["state"] == "cancelled"
+        assert wait_for(client, waiting, *ENDED)["state"] == "done"
+        assert client.get(f"api/v1/jobs/{whole}").json()["result"] is None
+        assert not (folder / "runs" / f"{whole}.json").exists()
+        assert [one.pid for one in orphans(folder)] == [service.process.pid]
+    lines = service.audit()
+    assert [line["outcome"] for line in lines if line["what"] == f"job {whole}"] == [
+        "accepted",
+        "begun",
+        "cancelled",
+    ]
+    told = [str(line["outcome"])[:3] for line in lines if line["what"] == "POST /api/v1/runs"]
+    assert told == ["401", "422", "202", "202", "202"]
+    assert f"DELETE /api/v1/jobs/{whole}" in [line["what"] for line in lines]
+    assert TOKEN not in (folder / ".isocost" / "audit.jsonl").read_text(encoding="utf-8")
+
+
+def test_a_job_that_is_cancelled_as_it_begins_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its being claimed and its process being known nobody could end it."""
+    folder = Folder(tmp_path)
+    store, audit = JobStore(folder.state / "jobs.sqlite3"), Audit(folder.state / "audit.jsonl")
+    dispatcher = Dispatcher(folder, store, audit, workers=1)
+    job = store.add("plan", {"workloads": ["none.yaml"]})
+    started = subprocess.Popen
+
+    def cancelled_meanwhile(*arguments: Any, **more: Any) -> Any:
+        assert dispatcher.cancel(job.id)
+        return started([sys.executable, "-c", "import time; time.sleep(60)"], **more)
+
+    monkeypatch.setattr("isocost.service.dispatch.subprocess.Popen", cancelled_meanwhile)
+    dispatcher.start()
+    deadline = time.monotonic() + 20
+    while not (text := (folder.state / "audit.jsonl").read_text()).endswith('"kind": "plan"}\n'):
+        assert time.monotonic() < deadline, text
+        time.sleep(0.02)
+    dispatcher.stop()
+    store.close()
+    audit.close()
+    assert json.loads(text.splitlines()[-1])["outcome"] == "cancelled"
 
 
 def test_reading_may_be_opened(tmp_path: Path) -> None:
