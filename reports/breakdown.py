@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-import plotly.graph_objects as go
-
 from ..profiles.records import Profile
 from . import words
 from .content import Drawing, Table, cell
-from .drawing import ACCENT, GREEN, ORANGE, axis, draw, plain, row_label, time_axis
+from .drawing import ACCENT, GREEN, ORANGE, plain, stacked_rows, time_axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,41 +36,20 @@ def breakdowns(profile: Profile) -> tuple[Parts, ...]:
 
 
 def draw_breakdowns(found: tuple[Parts, ...]) -> Drawing:
-    places = list(range(len(found)))
-    kinds = (
-        ("computing", ACCENT, [one.compute_s for one in found]),
-        ("exchanging gradients", GREEN, [one.communication_s for one in found]),
-        ("waiting for input", ORANGE, [one.input_s for one in found]),
-    )
-    figure = draw(
-        [
-            go.Bar(
-                x=values,
-                y=places,
-                orientation="h",
-                width=0.36,
-                name=name,
-                marker={"color": colour},
-                hovertext=[
-                    f"{plain(one.setting)}<br>{name}: {words.duration(value)}, "
-                    f"{words.share(value / one.total_s)}"
-                    for one, value in zip(found, values, strict=True)
-                ],
-                hoverinfo="text",
-            )
-            for name, colour, values in kinds
-        ],
+    figure = stacked_rows(
+        [f"<b>{words.duration(one.total_s)}</b> {plain(one.setting)}" for one in found],
+        (
+            ("computing", ACCENT, [one.compute_s for one in found]),
+            ("exchanging gradients", GREEN, [one.communication_s for one in found]),
+            ("waiting for input", ORANGE, [one.input_s for one in found]),
+        ),
         x=time_axis(
             "time of a step", [0.0, *(one.total_s for one in found)], log=False, rangemode="tozero"
         ),
-        y=axis("", visible=False, range=[len(found) - 0.6, -0.8]),
-        height_px=110 + 54 * len(found),
-        barmode="stack",
-        showlegend=True,
-        annotations=[
-            row_label(f"<b>{words.duration(one.total_s)}</b> {plain(one.setting)}", place - 0.24)
-            for place, one in zip(places, found, strict=True)
-        ],
+        say=lambda row, name, seconds: (
+            f"{plain(found[row].setting)}<br>{name}: {words.duration(seconds)}, "
+            f"{words.share(seconds / found[row].total_s)}"
+        ),
     )
     return Drawing(
         title="Where a step's time goes",

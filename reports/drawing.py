@@ -1,7 +1,7 @@
 """What all figures share: colours, axes that speak in durations and dollars, the calm layout."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from itertools import pairwise
 from typing import Any
@@ -135,6 +135,42 @@ def interval_marks(
         },
         hovertext=list(hovertext),
         hoverinfo="text",
+    )
+
+
+def stacked_rows(
+    labels: Sequence[str],
+    parts: Sequence[tuple[str, str, Sequence[float]]],
+    *,
+    x: Axis,
+    say: Callable[[int, str, float], str],
+) -> go.Figure:
+    """A row for each label with a bar of parts below it, the first row on top.
+
+    parts: (name, colour, length in each row). say: what hovering tells of a part, from row, name and
+    length.
+    """
+    places = list(range(len(labels)))
+    return draw(
+        [
+            go.Bar(
+                x=list(lengths),
+                y=places,
+                orientation="h",
+                width=0.36,
+                name=name,
+                marker={"color": colour},
+                hovertext=[say(k, name, length) for k, length in enumerate(lengths)],
+                hoverinfo="text",
+            )
+            for name, colour, lengths in parts
+        ],
+        x=x,
+        y=axis("", visible=False, range=[len(labels) - 0.6, -0.8]),
+        height_px=110 + 58 * len(labels),
+        barmode="stack",
+        showlegend=True,
+        annotations=[row_label(label, k - 0.24) for k, label in zip(places, labels, strict=True)],
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from .. import __version__
@@ -122,6 +122,7 @@ def _template() -> jinja2.Template:
     environment.filters["script_json"] = _script_json
     environment.filters["policy_hash"] = _policy_hash
     environment.filters["tied"] = _tied
+    environment.filters["whole"] = _whole
     return environment.from_string((HERE / "page.html").read_text(encoding="utf-8"))
 
 
@@ -132,10 +133,21 @@ def _policy_hash(text: str) -> Markup:
 
 def _tied(text: str) -> str:
     """The text with each number tied to its unit, so that no line breaks between them."""
-    text = re.sub(r"(?<=\d) (?=(?:%|µs|ms|s|min|h|d)(?!\w))", "\u00a0", text)
+    text = re.sub(r"(?<=\d) (?=(?:%|µs|ms|s|min|h|d|[kMG]i?B|samples/s)(?!\w))", "\u00a0", text)
     text = re.sub(r"(?<=\u00a0(?:d|h)) (?=\d+\u00a0(?:h|min)\b)", "\u00a0", text)
     text = re.sub(r"(?<=\u00a0min) (?=\d+\u00a0s\b)", "\u00a0", text)
     return text.replace(" × ", "\u00a0×\u00a0")  # noqa: RUF001
+
+
+def _whole(text: str) -> Markup:
+    """The text with names such as us-east-1 never broken at their hyphens."""
+    return Markup(
+        re.sub(
+            r"[\w.]+(?:-[\w.]+)+",
+            lambda name: f'<span class="whole">{name[0]}</span>' if len(name[0]) <= 30 else name[0],
+            str(escape(text)),
+        )
+    )
 
 
 def _packed(text: str) -> str:

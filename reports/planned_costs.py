@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-import plotly.graph_objects as go
-
 from ..optimizer.plan import PlannedJob
 from . import words
 from .content import Drawing, Table, cell
-from .drawing import ACCENT, GREEN, INK, ORANGE, PURPLE, VERMILLION, axis, draw, plain, usd_axis
+from .drawing import ACCENT, GREEN, ORANGE, PURPLE, VERMILLION, plain, stacked_rows, usd_axis
 from .planned import rows
 
 
@@ -66,49 +64,19 @@ def cost_bars(job: PlannedJob) -> tuple[CostBar, ...]:
 
 
 def draw_costs(bars: tuple[CostBar, ...]) -> Drawing:
-    places = list(range(len(bars)))
     parts = [
         (name, colour, [bar.parts_usd[k] for bar in bars]) for k, (name, colour) in enumerate(PARTS)
     ]
-    totals = [bar.total_usd for bar in bars]
-    figure = draw(
+    figure = stacked_rows(
         [
-            go.Bar(
-                x=values,
-                y=places,
-                orientation="h",
-                width=0.36,
-                name=name,
-                marker={"color": colour},
-                hovertext=[
-                    f"{plain(bar.role)}: {name} {words.usd(value)}<br>{plain(bar.setting)}"
-                    for bar, value in zip(bars, values, strict=True)
-                ],
-                hoverinfo="text",
-            )
-            for name, colour, values in parts
-            if any(values) or name == "compute"
+            f"<b>{words.usd(bar.total_usd)}</b> {plain(_short(f'{bar.role}: {bar.instance}'))}"
+            for bar in bars
         ],
-        x=usd_axis("mean cost", [0.0, *totals], rangemode="tozero"),
-        y=axis("", visible=False, range=[len(bars) - 0.6, -0.75]),
-        height_px=110 + 62 * len(bars),
-        barmode="stack",
-        showlegend=True,
-        annotations=[
-            {
-                "x": 0,
-                "y": k - 0.26,
-                "xref": "x",
-                "yref": "y",
-                "xanchor": "left",
-                "yanchor": "bottom",
-                "align": "left",
-                "showarrow": False,
-                "text": f"<b>{words.usd(bar.total_usd)}</b> {plain(_short(f'{bar.role}: {bar.instance}'))}",
-                "font": {"size": 12, "color": INK},
-            }
-            for k, bar in enumerate(bars)
-        ],
+        [part for part in parts if any(part[2]) or part[0] == "compute"],
+        x=usd_axis("mean cost", [0.0, *(bar.total_usd for bar in bars)], rangemode="tozero"),
+        say=lambda row, name, dollars: (
+            f"{plain(bars[row].role)}: {name} {words.usd(dollars)}<br>{plain(bars[row].setting)}"
+        ),
     )
     return Drawing(
         title="What is paid for",
