@@ -39,7 +39,7 @@ EXAMPLE = ROOT / "examples" / "cifar10.yaml"
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def workload() -> Workload:
     return read_workload(EXAMPLE)
 
@@ -49,7 +49,7 @@ def catalog() -> Catalog:
     return load()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def local() -> Offer:
     return this_machine(0.02)
 
@@ -84,7 +84,7 @@ def measurement(batch: int, step_s: float, *, workers: int = 1, xla: bool = Fals
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def profile() -> Profile:
     return recorded_profile()
 
@@ -112,7 +112,7 @@ def recorded_profile() -> Profile:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def offer() -> Offer:
     return Offer(
         provider="aws",

@@ -32,22 +32,22 @@ from isocost.simulator.usage import UsageMeter
 EVIL = """<script>window.ran=1</script><img src=x onerror="window.ran=2">'"&\u202e\u2067\u05d0 🚂{{7*7}}</script>"""
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def plan(workload: Workload, profile: Profile, catalog: Catalog, local: Offer) -> Plan:
     return optimize([Job(workload, Path("."), profile)], catalog, local, version="1.2.3")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def job(plan: Plan) -> PlannedJob:
     return plan.jobs[0]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def simulation(plan: Plan) -> Simulation:
     return rehearse(plan, replications=100, plan_path="plan.json")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run(plan: Plan, profile: Profile) -> Run:
     return recorded_run(plan, profile)
 
@@ -101,7 +101,7 @@ def recorded_run(plan: Plan, profile: Profile) -> Run:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def documents(
     plan: Plan, simulation: Simulation, run: Run, profile: Profile
 ) -> dict[str, Document]:
