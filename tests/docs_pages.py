@@ -30,6 +30,7 @@ FENCE = re.compile(
     r"^(?P<indent> *)```(?P<words>[^\n`]*)\n(?P<text>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE
 )
 SPAN = re.compile(r"`(isocost [^`]+)`")
+INDENTED = re.compile(r"^(?: {4}|\t)(isocost [^\n]+)$", re.MULTILINE)
 TITLE = re.compile(r'title="([^"]*)"')
 # Words of a command to what it is given where it does not say so itself.
 CHEAP = {
@@ -39,7 +40,7 @@ CHEAP = {
     ("simulate",): ["--replications", "50"],
     ("run",): ["--max-steps", "5"],
 }
-PLACEHOLDERS = re.compile(r"[…\[\]<>]|\.\.\.")
+PLACEHOLDERS = re.compile(r"[…<>]|\.\.\.")
 DIGEST = "sha256:" + "0123456789abcdef" * 4  # stands for the … of an image's digest
 
 
@@ -91,21 +92,22 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def spans(page: Path) -> list[str]:
-    """Commands of isocost within sentences."""
-    content = FENCE.sub("", page.read_text(encoding="utf-8"))
-    return [" ".join(one.split()) for one in SPAN.findall(content)]
+    """Commands of isocost within sentences and in indented lines."""
+    content = FENCE.sub("", page.read_text(encoding="utf-8")).replace("\\\n", " ")
+    return [" ".join(one.split()) for one in SPAN.findall(content) + INDENTED.findall(content)]
 
 
 def isocost_words(command: str) -> list[list[str]]:
-    """The arguments of every isocost in a command line."""
+    """The arguments of every isocost in a command line; what stands in brackets counts."""
+    plain = re.sub(r"[\[\]]", " ", command)
     try:
-        words = shlex.split(PLACEHOLDERS.sub("X", command), comments=True)
+        words = shlex.split(PLACEHOLDERS.sub("X", plain), comments=True)
     except ValueError:
         return []
     found: list[list[str]] = []
     current: list[str] | None = None
     for word in words:
-        if word in ("|", "&&", ";", ">", ">>", "2>"):
+        if word in ("|", "&&", ";", ">", ">>", "2>", "--"):
             current = None
         elif current is not None:
             current.append(word)
@@ -145,6 +147,7 @@ class Folder:
             "PATH": os.pathsep.join(
                 [str(tools), str(Path(sys.executable).parent), os.environ["PATH"]]
             ),
+            "HOME": str(folder),
             "ISOCOST_HOME": str(folder / ".home"),
             "COLUMNS": "80",
             "NO_COLOR": "1",

@@ -30,6 +30,8 @@ def test_every_command_in_a_page_exists_with_its_options(page: str) -> None:
     found = [command for block in blocks(ROOT / page) for command in _commands(block)]
     for command in found + spans(ROOT / page):
         for words in isocost_words(command):
+            if "--install-completion" in words:
+                continue  # changes the shell's settings before it looks at --help
             # The parser refuses an option that there is not before it shows the help.
             shown = CliRunner().invoke(app, [*words, "--help"])
             assert shown.exit_code == 0, f"{page}: {command}\n{shown.output}"
