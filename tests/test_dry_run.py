@@ -127,7 +127,7 @@ def skypilot() -> bool:
     return tried.returncode == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_skypilots_own_loader_takes_the_tasks_and_refuses_a_wrong_one(tmp_path: Path) -> None:
     if not skypilot():
         pytest.skip(f"no SkyPilot in {SKYPILOT}; make skypilot, or set ISOCOST_SKYPILOT_PYTHON")

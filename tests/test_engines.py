@@ -252,7 +252,7 @@ def ray_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_slurm_trains_with_the_losses_of_local(
     slurm: None, plan: Path, local_losses: dict[int, float], tmp_path: Path
 ) -> None:
@@ -260,7 +260,7 @@ def test_slurm_trains_with_the_losses_of_local(
     assert jobs() == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ray_trains_with_the_losses_of_local(
     ray_home: Path, plan: Path, local_losses: dict[int, float], tmp_path: Path
 ) -> None:

@@ -501,13 +501,23 @@ def test_measuring_the_user_s_own_model(tmp_path: Path) -> None:
     ("function", "words"),
     [
         ("broken", r"own_model.py line 11 \(broken\) raised RuntimeError: the user's own mistake"),
-        ("uncompiled", "not compiled"),
-        ("short", r"own_model.py line 16 \(short\) has fewer samples than one batch"),
-        ("missing", "has no function missing"),
+        pytest.param("uncompiled", "not compiled", marks=pytest.mark.long),
+        pytest.param(
+            "short",
+            r"own_model.py line 16 \(short\) has fewer samples than one batch",
+            marks=pytest.mark.long,
+        ),
+        pytest.param("missing", "has no function missing", marks=pytest.mark.long),
         ("nan", r"not a number at step 2; .* own_model.py line 20 \(nan\)"),
         ("raising", r"own_model.py line 32 \(samples\) raised .*sample 500 is broken"),
-        ("hanging", r"hangs in own_model.py line 41 \(samples\)"),
-        ("leaking", r"own_model.py line 49 keeps .* MB of memory with every step"),
+        pytest.param(
+            "hanging", r"hangs in own_model.py line 41 \(samples\)", marks=pytest.mark.long
+        ),
+        pytest.param(
+            "leaking",
+            r"own_model.py line 49 keeps .* MB of memory with every step",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_workload_at_fault_is_named_by_its_own_line(
