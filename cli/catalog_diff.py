@@ -135,7 +135,7 @@ def _solved(plan: "Plan", catalog: "Catalog") -> "Plan | str":
     Options that shaped the plan and stand in it only as its command are read from there.
     """
     from ..catalog import this_machine, with_owned
-    from ..optimizer.candidates import NoCandidate
+    from ..optimizer.generating import NoCandidate
     from ..optimizer.optimize import Infeasible, Job, optimize
     from ..profiles import store
     from ..profiles.measure import this_host

@@ -28,7 +28,8 @@ def optimize(
     owned: OwnedChoice = None,
     fresh_days: FreshChoice = (90, 365),
     profile: Annotated[
-        Path | None, typer.Option(help="Profile file; else the latest one of the workload.")
+        Path | None,
+        typer.Option(help="Else the latest: beside -o, here, beside the workload, or yours."),
     ] = None,
     hourly: Annotated[
         float | None, typer.Option(min=0, help="USD an hour at most, all nodes together.")
@@ -106,7 +107,7 @@ def optimize(
     imported = store.imported()
     for path in workloads:
         workload = _with_wishes(read_workload(path), deadline, budget, hourly)
-        found = _profile(workload, profile, output)
+        found = _profile(workload, path, profile, output)
         jobs.append(
             Job(
                 workload,
@@ -191,14 +192,17 @@ def _with_wishes(
     return workload.wishing(deadline_s=deadline_s, budget_usd=budget, hourly_usd=hourly)
 
 
-def _profile(workload: "Workload", given: Path | None, output: Path | None):  # type: ignore[no-untyped-def]
+def _profile(  # type: ignore[no-untyped-def]
+    workload: "Workload", path: Path, given: Path | None, output: Path | None
+):
+    """The given profile; else the latest beside the output, here, beside the workload, or the user's."""
     from ..catalog.files import InputError
     from ..profiles import store
     from ..profiles.records import Profile
 
     if given is None:
-        folder = output.parent if output is not None else Path()
-        return store.latest(workload, [folder, store.profiles_folder()])
+        beside = [] if output is None else [output.parent]
+        return store.latest(workload, [*beside, Path(), path.parent, store.profiles_folder()])
     profile = Profile.read(given)
     if profile.model != workload.model:
         raise InputError(

@@ -1,6 +1,7 @@
 """The plan that minimises L = alpha Performance + beta Cost + gamma Flexibility.
 
-candidates   every way to run a job, as columns    constraints  rules, limits, relaxations
+candidates   every way to run a job, as columns    generating   how they are made
+durations    times and billed hours of settings    constraints  rules, limits, relaxations
 reliability  expected wall time, in closed form    pricing      one job with all its scores
 flexibility  regret when the world changes         losses       the three on one scale
 pareto       exact fronts                          optimize     all of it, in order

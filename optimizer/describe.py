@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from ..catalog import Offer, Purchase, price_day
 from ..profiles.throughput import Basis, interval
-from . import candidates as columns
 from .candidates import PURCHASES, TERM_H, Candidates
 from .constraints import carbon_kg
+from .durations import ready_delay
+from .generating import CHECKPOINT_BYTES_PER_S
 from .plan import (
     CostLines,
     DelayFacts,
@@ -128,11 +129,11 @@ def _reliability(one: Priced, found: Candidates, k: int, purchase: Purchase) -> 
     provider = one.catalog.offers["provider"][int(found.offer[k])]
     facts = one.catalog.facts(provider)
     knobs = found.knob_sets[int(found.knobs[k])]
-    ready = columns.ready_delay(facts, knobs, one.job.profile)
+    ready = ready_delay(facts, knobs, one.job.profile)
     stall = (
         one.job.profile.checkpoint_write_s
         if one.job.profile
-        else one.facts.checkpoint_bytes / columns.CHECKPOINT_BYTES_PER_S
+        else one.facts.checkpoint_bytes / CHECKPOINT_BYTES_PER_S
     )
     # A commitment that nobody else uses is billed in whole terms.
     term_s = 0.0 if found.utilisation else 3600 * TERM_H.get(purchase, 0.0)

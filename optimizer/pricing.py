@@ -15,10 +15,10 @@ from ..profiles.records import Profile
 from ..profiles.table import Row
 from ..profiles.throughput import StepTimeModel
 from ..profiles.workload import ModelFacts, Weights, Workload
-from . import candidates as columns
 from .candidates import Candidates
 from .constraints import Constraint, Limit, Rule, admitted, constraints_of
 from .flexibility import Flexibility, score
+from .generating import NoCandidate, generate
 from .losses import LossColumns, Objective, losses
 from .moving import place_of
 from .pareto import front
@@ -118,10 +118,10 @@ def price(
     _check_locations(workload, catalog)
     model = step_time_model(job, facts, catalog)
     try:
-        found = columns.generate(
+        found = generate(
             workload, facts, catalog, model, job.profile if job.profiled_here else None
         )
-    except columns.NoCandidate as error:
+    except NoCandidate as error:
         raise InputError(str(error)) from None
     rules, limits = constraints_of(workload, catalog, found, offers)
     unrestricted = score(found, catalog, workload.flexibility)

@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from . import candidates as columns
 from .constraints import Limit, admitted
 from .describe import planned_candidates
+from .generating import generate
 from .measuring import groups_that_err_together, loss_at, parts_of
 from .pareto import front
 from .plan import Sensitivity, Swing
@@ -168,7 +168,7 @@ def _interruptions(one: Priced, chosen: int) -> Sensitivity:
             providers={**one.catalog.providers, seller: harder},
         )
         # The same candidates in the same order: what is left out stands before or after them.
-        some = columns.generate(one.job.workload, one.facts, catalog, model, profile)
+        some = generate(one.job.workload, one.facts, catalog, model, profile)
         variance = some.settings.time_variance[some.setting]
         return _judged(one, rows, some.time_mean_s, variance, some.cost_mean_usd)
 

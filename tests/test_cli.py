@@ -39,14 +39,20 @@ def test_optimize_json_is_one_document_and_nothing_else(isocost: Command, tmp_pa
     assert files(tmp_path) == set()
 
 
+@pytest.mark.parametrize("folder", ["out", ".", "jobs"])
 def test_the_latest_profile_is_found_and_named(
-    isocost: Command, tmp_path: Path, profile: Profile
+    folder: str, isocost: Command, tmp_path: Path, profile: Profile
 ) -> None:
-    profile.write(tmp_path / "out" / "profile-x.json")
-    done = isocost("optimize", EXAMPLE, "-o", "out/plan.json")
+    """Beside the output, where one stands, or beside the workload."""
+    for each in ("out", "jobs"):
+        (tmp_path / each).mkdir()
+    workload = tmp_path / "jobs" / EXAMPLE.name
+    workload.write_bytes(EXAMPLE.read_bytes())
+    profile.write(tmp_path / folder / "profile-x.json")
+    done = isocost("optimize", workload, "-o", "out/plan.json")
     assert done.returncode == 0, done.stderr
     (job,) = json.loads((tmp_path / "out" / "plan.json").read_text(encoding="utf-8"))["jobs"]
-    assert job["profile"] == str(tmp_path / "out" / "profile-x.json")
+    assert job["profile"] == str((tmp_path / folder / "profile-x.json").resolve())
     # Measured, or between measured batches: never transferred once a profile is found.
     assert job["runnable_here"]["basis"] in ("measured", "fitted")
     assert f"({job['chosen']['basis']})" in done.stdout
