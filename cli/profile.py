@@ -322,7 +322,7 @@ def _order(setting: "Setting") -> tuple[bool, str, int, int]:
 
 def _show(measured: "Profile", path: Path) -> None:
     from ..profiles.records import Measurement, PredictedSetting
-    from ..reports.words import duration, usd
+    from ..reports.words import count, duration, usd
     from .output import figures, out
 
     title = f"{measured.workload} on {measured.host.cpu}, {measured.host.cores} cores"
@@ -355,5 +355,5 @@ def _show(measured: "Profile", path: Path) -> None:
     noisy = [one for one in measured.measurements if one.noise]
     if noisy:
         causes = ", ".join(sorted({cause for one in noisy for cause in one.noise}))
-        out.print(f"{len(noisy)} settings are noisy: {causes}.", markup=False)
+        out.print(f"Disturbed: {count(len(noisy), 'setting')}, by {causes}.", markup=False)
     out.print(f"Written to {path}", soft_wrap=True)

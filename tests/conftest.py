@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from isocost.catalog import Catalog, Offer, Purchase, load, this_machine
 from isocost.profiles.measure import this_host
@@ -37,6 +38,10 @@ ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "cifar10.yaml"
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+
+# Nothing is timed in a test: a busy machine breaks no law.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -537,7 +537,7 @@ def test_a_workload_at_fault_is_named_by_its_own_line(
         )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_setting_at_fault_leaves_the_others_and_a_second_call_goes_on(tmp_path: Path) -> None:
     workload = read_workload(own_workload(tmp_path, "picky"))
     settings = [
@@ -575,7 +575,7 @@ def test_one_setting_at_fault_leaves_the_others_and_a_second_call_goes_on(tmp_pa
     assert profiled(again).measurements == again.measurements  # nothing is left to do
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_leak_that_does_no_harm_is_a_warning_with_its_line(tmp_path: Path) -> None:
     workload = read_workload(own_workload(tmp_path, "leaking"))
     found = measure(
@@ -587,7 +587,7 @@ def test_a_leak_that_does_no_harm_is_a_warning_with_its_line(tmp_path: Path) -> 
     assert found.measurements
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_largest_batch_that_fits_is_looked_for(tmp_path: Path) -> None:
     workload = read_workload(own_workload(tmp_path, "hungry"))
     small = grid(workload)[0]
