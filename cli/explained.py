@@ -36,13 +36,22 @@ def show_explanation(why: "Explanation", chosen: "PlannedCandidate") -> None:
         _say(note)
 
 
+def _added(dollars: float) -> str:
+    """Dollars with their sign, in two digits that count where they are few.
+
+    >>> [_added(dollars) for dollars in (0.0033, -0.5, 1234.5)]
+    ['+0.0033', '-0.50', '+1,234']
+    """
+    return f"{'+' if dollars >= 0 else ''}{usd(dollars)}".replace("$", "")
+
+
 def show_limits(limits: "Sequence[LimitPrice]") -> None:
     """What each limit that jobs share costs."""
     _say("What each limit that the jobs share costs (+) or saves (-), solved with it and without:")
     table = figures(None, "limit", "used", "of", "costs/h", "p90/h", "costs/USD", "costs/L")
     for one in limits:
         prices = (
-            (f"{one.hours:+.3f}", f"{one.p90_hours:+.3f}", f"{one.usd:+,.2f}", f"{one.loss:+.4f}")
+            (f"{one.hours:+.3f}", f"{one.p90_hours:+.3f}", _added(one.usd), f"{one.loss:+.4f}")
             if one.binds
             else ("0", "0", "0", "0")
         )
@@ -98,7 +107,7 @@ def _constraints(why: "Explanation") -> None:
     for one in (*why.constraints, *([why.together] if why.together else [])):
         used = "" if one.used is None else f"{one.used:,.4g}"
         figures_ = (
-            (f"{one.hours:+.3f}", f"{one.p90_hours:+.3f}", f"{one.usd:+,.2f}", f"{one.loss:+.4f}")
+            (f"{one.hours:+.3f}", f"{one.p90_hours:+.3f}", _added(one.usd), f"{one.loss:+.4f}")
             if one.binds
             else ("0", "0", "0", "0")
         )
@@ -167,7 +176,7 @@ def _measuring(why: "Explanation") -> None:
         table.add_row(
             place,
             f"{one.loss:.4f}",
-            f"{one.usd:+,.2f}",
+            _added(one.usd),
             f"{one.hours:+.3f}",
             share(one.chance),
             usd(one.usd_to_measure),
