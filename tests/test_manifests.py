@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 from isocost.catalog import Purchase
 from isocost.catalog.files import InputError
 from isocost.execution.manifests import check, read, shapes, text
+from isocost.execution.manifests.checks import KINDS
 from isocost.execution.manifests.code import code_of
 from isocost.execution.manifests.dlc import dlc_job
 from isocost.execution.manifests.order import Contract, slug
 from isocost.execution.manifests.places import allocatable, topology
 from isocost.execution.manifests.secrets import secret_in, secret_name
-from isocost.execution.manifests.shapes import KINDS, Shape
+from isocost.execution.manifests.shapes import Shape
 
 from .conftest import ROOT
 from .orders import ALIBABA, CLOUD, OFFERS, order
@@ -154,6 +155,7 @@ def test_the_closed_records_know_every_key_of_the_published_schemas() -> None:
     core, batch = "io.k8s.api.core.v1", "io.k8s.api.batch.v1"
     parts = {
         "Beside": f"{core}.PodAffinityTerm",
+        "Capabilities": f"{core}.Capabilities",
         "Claim": f"{core}.PersistentVolumeClaimVolumeSource",
         "ConfigMapSource": f"{core}.ConfigMapVolumeSource",
         "Container": f"{core}.Container",
@@ -161,13 +163,17 @@ def test_the_closed_records_know_every_key_of_the_published_schemas() -> None:
         "Env": f"{core}.EnvVar",
         "ExitCodes": f"{batch}.PodFailurePolicyOnExitCodesRequirement",
         "FailureRule": f"{batch}.PodFailurePolicyRule",
+        "HostPath": f"{core}.HostPathVolumeSource",
         "JobSpec": f"{batch}.JobSpec",
         "Key": f"{core}.SecretKeySelector",
         "Memory": f"{core}.EmptyDirVolumeSource",
         "Metadata": "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
         "Mount": f"{core}.VolumeMount",
+        "PodSecurity": f"{core}.PodSecurityContext",
         "PodSpec": f"{core}.PodSpec",
         "Resources": f"{core}.ResourceRequirements",
+        "Seccomp": f"{core}.SeccompProfile",
+        "SecurityContext": f"{core}.SecurityContext",
         "ServicePort": f"{core}.ServicePort",
         "ServiceSpec": f"{core}.ServiceSpec",
         "Source": f"{core}.EnvVarSource",
@@ -469,6 +475,48 @@ MISTAKES: dict[str, tuple[Mutate, str]] = {
     ),
     "suspended": (put(job, "spec.suspend", True), "would not start"),
     "the host's network": (put(job, "spec.template.spec.hostNetwork", True), "names of pods"),
+    "the host's processes": (put(job, "spec.template.spec.hostPID", True), "see, and could end"),
+    "the host's memory": (put(job, "spec.template.spec.hostIPC", True), "would share memory"),
+    "the host's port": (put(worker, "ports.0.hostPort", 2222), "one pod a machine"),
+    "the host's files": (
+        lambda documents: pod_of(job(documents))["volumes"][0].update(
+            {"persistentVolumeClaim": None, "hostPath": {"path": "/var/run"}}
+        ),
+        "found hostPath '/var/run'; expected a claim",
+    ),
+    "privileged": (
+        put(worker, "securityContext", {"privileged": True}),
+        r"containers\[0\]\.securityContext\.privileged: found true; expected false or nothing",
+    ),
+    "privileged before the worker": (
+        put(
+            job,
+            "spec.template.spec.initContainers",
+            [{"name": "fetch", "image": "busybox", "securityContext": {"privileged": True}}],
+        ),
+        r"initContainers\[0\]\.securityContext\.privileged: found true",
+    ),
+    "more rights on the way": (
+        put(worker, "securityContext", {"allowPrivilegeEscalation": True}),
+        "more rights than it was started with",
+    ),
+    "rights over the machine": (
+        put(worker, "securityContext", {"capabilities": {"add": ["CHOWN", "SYS_ADMIN"]}}),
+        "found SYS_ADMIN; expected none",
+    ),
+    "root": (put(worker, "securityContext", {"runAsUser": 0}), "found 0, root"),
+    "a pod of root": (
+        put(job, "spec.template.spec.securityContext", {"runAsUser": 0}),
+        r"spec\.securityContext\.runAsUser: found 0, root",
+    ),
+    "every system call": (
+        put(worker, "securityContext", {"seccompProfile": {"type": "Unconfined"}}),
+        "every system call",
+    ),
+    "the account of the cluster": (
+        put(job, "spec.template.spec.automountServiceAccountToken", True),
+        "asks nothing of the cluster",
+    ),
     "a variable without value": (
         lambda documents: worker(documents)["env"].append({"name": "X"}),
         "neither value nor valueFrom",

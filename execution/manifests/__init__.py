@@ -4,8 +4,9 @@ order      what is to be placed, and the contract every worker carries
 places     node labels, taints, devices and what a node has left, by provider
 pods       the pod that all Kubernetes forms share      forms   Job, JobSet, TrainJob
 dlc, sky   PAI-DLC and SkyPilot                          files   one order to one text, and back
-checks     what is wrong with a manifest: shapes (closed records), gang and ganged (workers),
-           describing (dlc, sky), told (contract, image, environment), secrets, findings
+checks     what is wrong with a manifest, by findings: shapes, shapes_sets, shapes_described (closed
+           records), gang (one view of the workers), ganged (all checks of them: told, lifetime,
+           privileges, volumes, resources, placing), names, secrets, describing (dlc, sky)
 """
 
 from .checks import check

@@ -10,19 +10,21 @@ from typing import Any
 from .describing import check_dlc, check_sky
 from .findings import Finding, shaped, shown
 from .gang import Gang, gang_of
-from .ganged import check_gang, names, policies, references
+from .ganged import check_gang
+from .names import names, policies, references
 from .order import Contract
-from .shapes import (
-    KINDS,
-    ConfigMap,
-    DlcJob,
-    Service,
-    Shape,
-    SkyTask,
-    TrainingRuntime,
-    TrainJob,
-)
+from .shapes import ConfigMap, Job, Service, Shape
+from .shapes_described import DlcJob, SkyTask
+from .shapes_sets import JobSet, TrainingRuntime, TrainJob
 
+KINDS: dict[str, type[Shape]] = {
+    "Job": Job,
+    "Service": Service,
+    "ConfigMap": ConfigMap,
+    "JobSet": JobSet,
+    "TrainingRuntime": TrainingRuntime,
+    "TrainJob": TrainJob,
+}
 MAIN = {"Job": "a Job", "JobSet": "a JobSet", "TrainJob": "a TrainJob"}
 
 

@@ -10,7 +10,7 @@ from ...catalog import Purchase
 from .dlc import LARGEST_BYTES
 from .findings import Finding, shown
 from .order import BOOTSTRAP, GRACE_S, RUN_PATH, WORK, Contract
-from .shapes import DlcJob, SkyTask
+from .shapes_described import DlcJob, SkyTask
 from .sky import CLOUDS
 from .told import agree, contract_in, environment, pinned, secrets
 

@@ -4,18 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .order import HOSTS
-from .shapes import (
-    Container,
-    Env,
-    Job,
-    JobSet,
-    JobSpec,
-    PodSpec,
-    SetSpec,
-    Shape,
-    TrainingRuntime,
-    TrainJob,
-)
+from .shapes import Container, Env, Job, JobSpec, PodSpec, Shape
+from .shapes_sets import JobSet, SetSpec, TrainingRuntime, TrainJob
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """What a training manifest may look like: closed records of the parts of the API that it is made of.
 
 A field that Kubernetes has and that no manifest of ours needs is named in ``also``: it may stand
-there, and is not looked into. Everything else is a mistake. Names and types of Kubernetes 1.37,
-JobSet 0.12, Kubeflow Trainer 2.3 and PAI-DLC 2020-12-03; tests hold them to the published schemas.
+there, and is not looked into. Everything else is a mistake. Names and types of Kubernetes 1.37; tests
+hold them to the published schemas. Custom objects are in shapes_sets, what is no Kubernetes object in
+shapes_described.
 """
 
 from typing import Annotated, Any, ClassVar, Literal
@@ -72,8 +73,9 @@ class Env(Shape):
 class ContainerPort(Shape):
     name: Text | None = None
     containerPort: Port
+    hostPort: int | None = None
     protocol: Literal["TCP", "UDP", "SCTP"] | None = None
-    also = "hostIP hostPort"
+    also = "hostIP"
 
 
 class Resources(Shape):
@@ -89,6 +91,38 @@ class Mount(Shape):
     also = "bindMountOptions mountPropagation recursiveReadOnly subPath subPathExpr"
 
 
+class Capabilities(Shape):
+    add: list[str] = []
+    drop: list[str] = []
+
+
+class Seccomp(Shape):
+    type: Text
+    also = "localhostProfile"
+
+
+class SecurityContext(Shape):
+    privileged: bool | None = None
+    allowPrivilegeEscalation: bool | None = None
+    capabilities: Capabilities | None = None
+    procMount: Text | None = None
+    runAsUser: int | None = None
+    seccompProfile: Seccomp | None = None
+    also = (
+        "appArmorProfile readOnlyRootFilesystem runAsGroup runAsNonRoot seLinuxOptions "
+        "windowsOptions"
+    )
+
+
+class PodSecurity(Shape):
+    runAsUser: int | None = None
+    seccompProfile: Seccomp | None = None
+    also = (
+        "appArmorProfile fsGroup fsGroupChangePolicy runAsGroup runAsNonRoot seLinuxChangePolicy "
+        "seLinuxOptions supplementalGroups supplementalGroupsPolicy sysctls windowsOptions"
+    )
+
+
 class Container(Shape):
     name: Text
     image: Text | None = None
@@ -99,9 +133,10 @@ class Container(Shape):
     ports: list[ContainerPort] = []
     resources: Resources = Resources()
     volumeMounts: list[Mount] = []
+    securityContext: SecurityContext | None = None
     also = (
         "envFrom lifecycle livenessProbe readinessProbe resizePolicy restartPolicy "
-        "restartPolicyRules securityContext startupProbe stdin stdinOnce terminationMessagePath "
+        "restartPolicyRules startupProbe stdin stdinOnce terminationMessagePath "
         "terminationMessagePolicy tty volumeDevices workingDir"
     )
 
@@ -130,14 +165,20 @@ class Memory(Shape):
     also = "mode"
 
 
+class HostPath(Shape):
+    path: Text
+    type: str | None = None
+
+
 class Volume(Shape):
     name: Text
     persistentVolumeClaim: Claim | None = None
     configMap: ConfigMapSource | None = None
     emptyDir: Memory | None = None
+    hostPath: HostPath | None = None
     also = (
         "awsElasticBlockStore azureDisk azureFile cephfs cinder csi downwardAPI ephemeral fc "
-        "flexVolume flocker gcePersistentDisk gitRepo glusterfs hostPath image iscsi nfs "
+        "flexVolume flocker gcePersistentDisk gitRepo glusterfs image iscsi nfs "
         "photonPersistentDisk portworxVolume projected quobyte rbd scaleIO secret storageos "
         "vsphereVolume"
     )
@@ -205,15 +246,18 @@ class PodSpec(Shape):
     terminationGracePeriodSeconds: Count | None = None
     activeDeadlineSeconds: Count | None = None
     hostNetwork: bool | None = None
+    hostPID: bool | None = None
+    hostIPC: bool | None = None
+    securityContext: PodSecurity | None = None
     automountServiceAccountToken: bool | None = None
     enableServiceLinks: bool | None = None
     also = (
         "dnsConfig dnsPolicy ephemeralContainers "
         "evictionResponders "
-        "hostAliases hostIPC hostPID hostUsers hostname hostnameOverride "
+        "hostAliases hostUsers hostname hostnameOverride "
         "imagePullSecrets nodeName os overhead preemptionPolicy priority priorityClassName "
         "readinessGates resourceClaims resources runtimeClassName schedulerName schedulingGates "
-        "schedulingGroup securityContext serviceAccount serviceAccountName setHostnameAsFQDN "
+        "schedulingGroup serviceAccount serviceAccountName setHostnameAsFQDN "
         "shareProcessNamespace topologySpreadConstraints"
     )
 
@@ -304,212 +348,3 @@ class ConfigMap(Shape):
     data: Words = {}
     binaryData: Words = {}
     immutable: bool | None = None
-
-
-class JobTemplate(Shape):
-    metadata: PartMetadata = PartMetadata()
-    spec: JobSpec
-
-
-class ReplicatedJob(Shape):
-    name: Text
-    replicas: Count | None = None
-    template: JobTemplate
-    also = "dependsOn groupName"
-
-
-class SetRule(Shape):
-    name: Text
-    action: Literal[
-        "FailJobSet",
-        "RestartJobSet",
-        "RestartJobSetAndIgnoreMaxRestarts",
-        "RestartJob",
-        "RestartJobAndIgnoreMaxRestarts",
-    ]
-    onJobFailureReasons: list[
-        Literal[
-            "BackoffLimitExceeded",
-            "DeadlineExceeded",
-            "FailedIndexes",
-            "MaxFailedIndexesExceeded",
-            "PodFailurePolicy",
-        ]
-    ] = []
-    also = "onJobFailureMessagePatterns targetReplicatedJobs"
-
-
-class SetFailurePolicy(Shape):
-    maxRestarts: Count | None = None
-    restartStrategy: Literal["Recreate", "BlockingRecreate", "InPlaceRestart"] | None = None
-    rules: list[SetRule] = []
-
-
-class Network(Shape):
-    enableDNSHostnames: bool | None = None
-    subdomain: Text | None = None
-    publishNotReadyAddresses: bool | None = None
-
-
-class SetSpec(Shape):
-    replicatedJobs: list[ReplicatedJob] = Field(min_length=1)
-    failurePolicy: SetFailurePolicy | None = None
-    network: Network | None = None
-    suspend: bool | None = None
-    also = (
-        "coordinator managedBy startupPolicy successPolicy ttlSecondsAfterFinished "
-        "volumeClaimPolicies"
-    )
-
-
-class JobSet(Shape):
-    apiVersion: Literal["jobset.x-k8s.io/v1alpha2"]
-    kind: Literal["JobSet"]
-    metadata: Metadata
-    spec: SetSpec
-    also = "status"
-
-
-class SetTemplate(Shape):
-    metadata: PartMetadata = PartMetadata()
-    spec: SetSpec
-
-
-class Policy(Shape):
-    numNodes: Size | None = None
-    flux: Any = None
-    jax: Any = None
-    mpi: Any = None
-    torch: Any = None
-    xgboost: Any = None
-
-
-class RuntimeSpec(Shape):
-    template: SetTemplate
-    mlPolicy: Policy | None = None
-    also = "podGroupPolicy"
-
-
-class TrainingRuntime(Shape):
-    apiVersion: Literal["trainer.kubeflow.org/v1alpha1"]
-    kind: Literal["TrainingRuntime"]
-    metadata: Metadata
-    spec: RuntimeSpec
-
-
-class RuntimeRef(Shape):
-    name: Text
-    apiGroup: Text | None = None
-    kind: Literal["TrainingRuntime", "ClusterTrainingRuntime"] | None = None
-
-
-class Trainer(Shape):
-    numNodes: Size | None = None
-    image: Text | None = None
-    command: list[str] | None = None
-    args: list[str] | None = None
-    env: list[Env] = []
-    resourcesPerNode: Resources = Resources()
-    also = "numProcPerNode"
-
-
-class TrainJobSpec(Shape):
-    runtimeRef: RuntimeRef
-    trainer: Trainer
-    activeDeadlineSeconds: Size | None = None
-    suspend: bool | None = None
-    also = "initializer managedBy runtimePatches"
-
-
-class TrainJob(Shape):
-    apiVersion: Literal["trainer.kubeflow.org/v1alpha1"]
-    kind: Literal["TrainJob"]
-    metadata: Metadata
-    spec: TrainJobSpec
-    also = "status"
-
-
-class Spot(Shape):
-    SpotStrategy: Literal["SpotWithPriceLimit", "SpotAsPriceGo", "NoSpot"]
-    SpotPriceLimit: float | int | None = None
-    SpotDiscountLimit: float | int | None = None
-
-
-class DlcRole(Shape):
-    Type: Literal["Chief", "PS", "Worker", "Evaluator", "GraphLearn", "Master"]
-    PodCount: Size
-    Image: Text
-    EcsSpec: Text | None = None
-    RestartPolicy: Literal["Always", "Never", "OnFailure", "ExitCode"] | None = None
-    SpotSpec: Spot | None = None
-    ResourceConfig: Words | None = None
-    also = (
-        "AssignNodeSpec AutoScalingSpec ConsiderInSuccessPolicy Driver ElasticSpotSpecs "
-        "ExtraPodSpec HyperNodeSchedulingConfig ImageConfig IsCheif IsChief LocalMountSpecs "
-        "OversoldType QuotaId ServiceSpec StartupDependencies SystemDisk UseSpotInstance "
-        "UserCommand"
-    )
-
-
-class DlcSource(Shape):
-    DataSourceId: Text | None = None
-    Uri: Text | None = None
-    MountPath: Text | None = None
-    MountAccess: Literal["RO", "RW"] | None = None
-    also = "AccessPointId DataSourceVersion EnableCache Options RoleArn RoleChain"
-
-
-class DlcJob(Shape):
-    DisplayName: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.\-]{1,256}$")]
-    JobType: Literal["TFJob"]
-    JobSpecs: list[DlcRole] = Field(min_length=1)
-    UserCommand: Text
-    Envs: Words = {}
-    DataSources: list[DlcSource] = []
-    JobMaxRunningTimeMinutes: Size | None = None
-    SuccessPolicy: Literal["ChiefWorker", "AllWorkers"] | None = None
-    WorkspaceId: Text | None = None
-    ResourceId: Text | None = None
-    Settings: dict[str, Any] = {}
-    Priority: Annotated[int, Field(ge=1, le=9)] | None = None
-    also = (
-        "Accessibility CodeSource CredentialConfig CustomEnvs DebuggerConfigContent Description "
-        "ElasticSpec Options SchedulingStrategy TemplateId TemplateVersion ThirdpartyLibDir "
-        "ThirdpartyLibs UserVpc"
-    )
-
-
-class SkyResources(Shape):
-    infra: Text
-    use_spot: bool
-    image_id: Text
-    instance_type: Text | None = None
-    accelerators: dict[str, int] | None = None
-    autostop: dict[str, Any] | bool | int | None = None
-    job_recovery: dict[str, Any] | Text | None = None
-    also = (
-        "cpus memory disk_size disk_tier network_tier ports labels priority volumes zone region "
-        "cloud any_of ordered max_hourly_cost"
-    )
-
-
-class SkyTask(Shape):
-    name: Text
-    num_nodes: Size
-    resources: SkyResources
-    run: Text
-    envs: Words = {}
-    setup: str | None = None
-    workdir: Any = None
-    file_mounts: dict[str, Any] = {}
-    also = "secrets config volumes inputs outputs service event_callback experimental"
-
-
-KINDS: dict[str, type[Shape]] = {
-    "Job": Job,
-    "Service": Service,
-    "ConfigMap": ConfigMap,
-    "JobSet": JobSet,
-    "TrainingRuntime": TrainingRuntime,
-    "TrainJob": TrainJob,
-}
