@@ -1,234 +1,61 @@
 """isocost run: the plan as a real distributed run."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import typer
+
+from . import run_options as asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..execution.record import Run
 
-SETTING, LIMITS, SURVIVING = "Another setting than planned", "Limits", "Surviving"
-CLUSTER = "On a cluster or cloud"
 EXIT_FAILED, EXIT_INTERRUPTED = 4, 130
 LONGEST_S = 10 * 365 * 86_400.0
 
 
 def run(
-    plan: Annotated[Path, typer.Argument(help="Plan file of isocost optimize.")],
-    engine: Annotated[
-        str,
-        typer.Option(
-            help="Where the workers run: local, ray, slurm, kubernetes, jobset, trainjob, ack, "
-            "pai-dlc, skypilot, or module:factory of your own."
-        ),
-    ] = "local",
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, max=64, help="Share the plan's global batch among so many workers."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be submitted, and submit nothing.")
-    ] = False,
-    strategy: Annotated[
-        str | None,
-        typer.Option(
-            help="one_device, mirrored (devices of one process; processors are split), "
-            "multi_worker_mirrored (processes) or parameter_server.",
-            rich_help_panel=SETTING,
-        ),
-    ] = None,
-    per_device_batch: Annotated[
-        int | None,
-        typer.Option(min=1, help="Samples of each worker at a time.", rich_help_panel=SETTING),
-    ] = None,
-    global_batch: Annotated[
-        int | None,
-        typer.Option(min=1, help="Samples of all workers for one update.", rich_help_panel=SETTING),
-    ] = None,
-    accumulate: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=4096,
-            help="Take a batch in so many parts, one after the other, for one update.",
-            rich_help_panel=SETTING,
-        ),
-    ] = None,
-    learning_rate: Annotated[
-        str | None,
-        typer.Option(
-            help="How it follows the global batch: none, linear or sqrt of global batch / "
-            "reference_batch.",
-            rich_help_panel=SETTING,
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(help="float32, mixed_bfloat16 or mixed_float16.", rich_help_panel=SETTING),
-    ] = None,
-    xla: Annotated[
-        bool | None,
-        typer.Option("--xla/--no-xla", help="Compile the step.", rich_help_panel=SETTING),
-    ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=1024, help="Processors of each worker process.", rich_help_panel=SETTING
-        ),
-    ] = None,
-    reproducible: Annotated[
-        bool,
-        typer.Option(
-            "--reproducible",
-            help="Sum in the same order however a batch is shared: one thread a worker, and "
-            "TensorFlow without oneDNN (the example is some 45 % slower).",
-            rich_help_panel=SETTING,
-        ),
-    ] = False,
-    max_steps: Annotated[
-        int | None, typer.Option(min=1, help="Stop in good order after so many steps.")
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Go on with the unfinished run in this folder.")
-    ] = None,
-    job: Annotated[str | None, typer.Option(help="Which job of a plan with several.")] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=2**31 - 1, help="Of the weights and the data order; 0, or as before."
-        ),
-    ] = None,
-    deadline: Annotated[
-        str | None,
-        typer.Option(
-            help="Save and stop before so long is over, such as 20s; by default what the workload's "
-            "deadline leaves.",
-            rich_help_panel=LIMITS,
-        ),
-    ] = None,
-    budget: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1e12,
-            help="Save and stop before so many USD are spent; by default what the workload's leaves.",
-            rich_help_panel=LIMITS,
-        ),
-    ] = None,
-    no_limits: Annotated[
-        bool,
-        typer.Option(
-            "--no-limits",
-            help="Go on beyond the workload's deadline and budget.",
-            rich_help_panel=LIMITS,
-        ),
-    ] = False,
-    local_price: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1e6,
-            help="USD for an hour of this machine; by default as planned.",
-            rich_help_panel=LIMITS,
-        ),
-    ] = None,
-    max_restarts: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="How often in a row to start the workers again without getting further.",
-            rich_help_panel=SURVIVING,
-        ),
-    ] = 3,
-    checkpoint_every: Annotated[
-        str | None,
-        typer.Option(
-            help="Such as 30s; by default Daly's interval, from what writing one takes here.",
-            rich_help_panel=SURVIVING,
-        ),
-    ] = None,
-    startup_timeout: Annotated[
-        str,
-        typer.Option(
-            help="From the start of the workers to their first step; a tenth of it to their first "
-            "sign of life. Once they took steps, a restart has five times what the start took.",
-            rich_help_panel=SURVIVING,
-        ),
-    ] = "10m",
-    hang_timeout: Annotated[
-        str,
-        typer.Option(
-            help="Without a sign of life from a worker; longer where its own steps are slow: ten "
-            "times its longest silence so far, or three times its first step.",
-            rich_help_panel=SURVIVING,
-        ),
-    ] = "20s",
-    grace: Annotated[
-        str,
-        typer.Option(
-            help="From the wish to stop to a checkpoint and the end, then SIGKILL; longer where a "
-            "step is slow: five times the longest silence.",
-            rich_help_panel=SURVIVING,
-        ),
-    ] = "30s",
-    image: Annotated[
-        str | None,
-        typer.Option(
-            envvar="ISOCOST_IMAGE",
-            help="Container image that holds isocost, NAME@sha256:...",
-            rich_help_panel=CLUSTER,
-        ),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Of the run there; the job's.", rich_help_panel=CLUSTER)
-    ] = None,
-    namespace: Annotated[
-        str | None, typer.Option(help="Of Kubernetes; the context's.", rich_help_panel=CLUSTER)
-    ] = None,
-    context: Annotated[
-        str | None, typer.Option(help="Of the kubeconfig; the current.", rich_help_panel=CLUSTER)
-    ] = None,
-    claim: Annotated[
-        str | None,
-        typer.Option(
-            help="Where checkpoints are kept: volume claim, data set of PAI, or bucket.",
-            rich_help_panel=CLUSTER,
-        ),
-    ] = None,
-    data_claim: Annotated[
-        str | None,
-        typer.Option(help="The same for data, at /isocost/data.", rich_help_panel=CLUSTER),
-    ] = None,
-    code_path: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of the image that holds the model's Python files; else they are sent.",
-            rich_help_panel=CLUSTER,
-        ),
-    ] = None,
-    workspace: Annotated[
-        str | None, typer.Option(help="Of PAI, its id.", rich_help_panel=CLUSTER)
-    ] = None,
-    detach: Annotated[
-        bool,
-        typer.Option("--detach", help="Submit, and do not wait.", rich_help_panel=CLUSTER),
-    ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Run file; its folder keeps checkpoints beside it."),
-    ] = None,
-    report: Annotated[Path | None, typer.Option(help="Also write a page about the run.")] = None,
-    calibrate: Annotated[
-        bool,
-        typer.Option(
-            "--calibrate",
-            help="Take what was measured into the profile: the next plan uses it.",
-        ),
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
+    plan: asked.PlanFile,
+    engine: asked.Engine = "local",
+    workers: asked.Workers = None,
+    dry_run: asked.DryRun = False,
+    strategy: asked.Strategy = None,
+    per_device_batch: asked.PerDeviceBatch = None,
+    global_batch: asked.GlobalBatch = None,
+    accumulate: asked.Accumulate = None,
+    learning_rate: asked.LearningRate = None,
+    precision: asked.Precision = None,
+    xla: asked.Xla = None,
+    threads: asked.Threads = None,
+    reproducible: asked.Reproducible = False,
+    max_steps: asked.MaxSteps = None,
+    resume: asked.Resume = None,
+    job: asked.Job = None,
+    seed: asked.Seed = None,
+    deadline: asked.Deadline = None,
+    budget: asked.Budget = None,
+    no_limits: asked.NoLimits = False,
+    local_price: asked.LocalPrice = None,
+    max_restarts: asked.MaxRestarts = 3,
+    checkpoint_every: asked.CheckpointEvery = None,
+    startup_timeout: asked.StartupTimeout = "10m",
+    hang_timeout: asked.HangTimeout = "20s",
+    grace: asked.Grace = "30s",
+    image: asked.Image = None,
+    name: asked.Name = None,
+    namespace: asked.Namespace = None,
+    context: asked.Context = None,
+    claim: asked.Claim = None,
+    data_claim: asked.DataClaim = None,
+    code_path: asked.CodePath = None,
+    workspace: asked.Workspace = None,
+    detach: asked.Detach = False,
+    output: asked.Output = None,
+    report: asked.Report = None,
+    calibrate: asked.Calibrate = False,
+    as_json: asked.AsJson = False,
 ) -> None:
     """Train the plan's candidate for this machine, and compare with the prediction.
 
@@ -265,6 +92,7 @@ def run(
         started_at,
     )
 
+    every_s = None if checkpoint_every is None else _seconds("--checkpoint-every", checkpoint_every)
     if engine in ELSEWHERE:
         here = {
             "--workers": workers,
@@ -300,9 +128,7 @@ def run(
                 code_path=code_path,
                 seed=seed or 0,
                 max_steps=max_steps,
-                checkpoint_every_s=None
-                if checkpoint_every is None
-                else _seconds("--checkpoint-every", checkpoint_every),
+                checkpoint_every_s=every_s,
             ),
             workspace=workspace,
             context=context,
@@ -378,9 +204,7 @@ def run(
             seed=seed,
             max_restarts=max_restarts,
             patience=patience,
-            checkpoint_every_s=None
-            if checkpoint_every is None
-            else _seconds("--checkpoint-every", checkpoint_every),
+            checkpoint_every_s=every_s,
             deadline_s=None if deadline is None else _seconds("--deadline", deadline),
             budget_usd=budget,
             unlimited=no_limits,
@@ -394,7 +218,9 @@ def run(
         from ..reports import render
 
         write_whole(report, render([planned, done]))
-    taken = None if known is None else calibration.calibrate(known, ready, done)
+    taken = None
+    if known is not None and done.status != "failed":
+        taken = calibration.calibrate(known, ready, done)
     if as_json:
         print_json(done)
     else:
@@ -409,15 +235,19 @@ def run(
             )
     if done.status == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)
-    if done.status in ("deadline", "budget"):
-        assert done.limits is not None
-        err.print(
-            f"Stopped by its {done.status} after {done.steps} of {done.planned_steps} steps: "
-            f"{done.limits.spent_s:.1f} s and ${done.limits.spent_usd:.4f} are spent.",
-            soft_wrap=True,
-            markup=False,
-        )
+    if done.status in ("deadline", "budget", "failed"):
+        err.print(_unfinished(done), soft_wrap=True, markup=False)
         raise typer.Exit(EXIT_FAILED)
+
+
+def _unfinished(done: "Run") -> str:
+    """Why a run ended too early, how far it came, and what it took."""
+    assert done.limits is not None
+    spent = f"{done.limits.spent_s:.1f} s and ${done.limits.spent_usd:.4f} are spent."
+    if done.status == "failed":
+        last = f"the last good checkpoint is after step {done.steps}"
+        return f"isocost: {done.reason}\nThe run failed; {last}. {spent}"
+    return f"Stopped by its {done.status} after {done.steps} of {done.planned_steps} steps: {spent}"
 
 
 def _seconds(option: str, text: str) -> float:
@@ -446,7 +276,8 @@ def _show(done: "Run", output: Path, plan: Path) -> None:
     from ..reports.words import duration, rate, usd
     from .output import figures, out
 
-    title = f"{done.workers} worker(s), global batch {done.global_batch}, data: {done.data}"
+    data = f", data: {done.data}" if done.data else ""
+    title = f"{done.workers} worker(s), global batch {done.global_batch}{data}"
     table = figures(title, "", "predicted", "measured", "difference")
     for name, form, wanted, got in (
         ("throughput", rate, done.predicted.samples_per_s, done.measured.samples_per_s),
@@ -475,7 +306,7 @@ def _show(done: "Run", output: Path, plan: Path) -> None:
         f"{done.steps} of {done.planned_steps} steps, {done.restarts} restarts, {done.status}."
     )
     out.print(f"Written to {output}", soft_wrap=True, markup=False)
-    if done.status != "finished" and done.steps:
+    if done.status != "finished":
         out.print(
             f"Go on with: isocost run {plan} --resume {done.folder}", soft_wrap=True, markup=False
         )

@@ -60,6 +60,7 @@ def run_record(
         status=(result.status if result else "interrupted")
         if outcome.ended == "done"
         else outcome.ended,
+        reason=outcome.reason,
         workers=setup.workers,
         per_device_batch=setup.per_device_batch,
         global_batch=setup.global_batch,

@@ -23,6 +23,7 @@ from ..profiles.worker import EXIT_REFUSED
 from .engines.base import Launch, rank_environment
 from .manifests.forms import REFUSED, STOPPED
 from .manifests.order import GRACE_S, HOSTS, PORT, WORK, Contract
+from .telemetry import BEFORE_STEPS, read_sign
 from .worker import WorkSpec
 
 AGAIN = 143
@@ -150,11 +151,16 @@ class Pod:
                     self._worker.send_signal(signal.SIGTERM)
                 elif now - asked_at > 0.9 * grace_s:
                     return "did not end when asked to"
-            sign = self._spec.life_sign(self._rank)
-            last = sign.stat().st_mtime if sign.exists() else None
+            sign, last = read_sign(self._spec.life_sign(self._rank))
             silent_s = now - max(started, last or started)
             if silent_s > (HANG_TIMEOUT_S if last else STARTUP_TIMEOUT_S):
                 return f"gave no sign of life for {silent_s:.0f} s"
+            if (
+                sign is not None
+                and sign.stage in BEFORE_STEPS
+                and now - started > STARTUP_TIMEOUT_S
+            ):
+                return f"took no step within {now - started:.0f} s, {sign.stage} to the last"
             time.sleep(POLL_S)
         return None
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from ..catalog.files import Document, Record
 from ..profiles.records import Breakdown, Host, Knobs
 
-Status = Literal["finished", "stopped", "interrupted", "deadline", "budget"]
+Status = Literal["finished", "stopped", "interrupted", "deadline", "budget", "failed"]
 LearningRateRule = Literal["none", "linear", "sqrt"]
 
 
@@ -114,7 +114,8 @@ class Run(Document):
     """One run, with its prediction beside it.
 
     status: finished (all steps), stopped (a step limit), interrupted (asked to end), deadline or
-    budget (ended before it passed that); resume goes on. workers: how many share the global batch:
+    budget (ended before it passed that), failed (reason says why); resume goes on. steps: of the last
+    good checkpoint, where the workers could not report. workers: how many share the global batch:
     processes, or devices of one under MirroredStrategy. breakdown: medians over the steps. notes:
     what else was done to keep the run going, in sentences. differences: why the time is not the
     predicted one. repeat_noise: relative spread of the throughput of fresh processes on this machine,
@@ -128,6 +129,7 @@ class Run(Document):
     created: datetime
     engine: str
     status: Status
+    reason: str = ""
     workers: int
     per_device_batch: int
     global_batch: int

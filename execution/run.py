@@ -44,13 +44,14 @@ def own_folder(folder: Path) -> Iterator[None]:
 def check_folder(folder: Path, *, resume: bool) -> None:
     """InputError where folder cannot be used for this. What an unfinished run left is never overwritten."""
     if resume:
-        # A run of ours that was ended before its first checkpoint goes on from its beginning.
+        # A run of ours all of whose checkpoints are broken goes on from its beginning.
         began = (folder / SPEC).exists() and not (folder / FINISHED).exists()
         if checkpoints.latest(folder / "checkpoints") is None and not began:
             raise InputError(f"{folder} holds no usable checkpoint; start without --resume")
         return
     finished = (folder / FINISHED).exists()
-    if checkpoints.all_saved(folder / "checkpoints") and not finished:
+    worth = any(saved.step for saved in checkpoints.all_saved(folder / "checkpoints"))
+    if worth and not finished:
         raise InputError(
             f"{folder} holds the checkpoints of an unfinished run; go on with --resume {folder}, "
             "or give another output"
@@ -107,8 +108,8 @@ def execute(
     with, else 0. checkpoint_every_s: instead of Daly's interval. deadline_s, budget_usd: of this
     session, by default what the workload leaves; unlimited: neither. began: the epoch second from
     which they count, by default now. note: told why the workers do not run yet, and what went wrong.
-    A wish to stop (KeyboardInterrupt) gives a Run with status interrupted. Raises RunFailed,
-    EngineFailed and InputError.
+    A wish to stop (KeyboardInterrupt) gives a Run with status interrupted, and one that failed says so
+    too. Raises InputError for what no restart mends.
     """
     engine, began = engine or Local(), began or time.time()
     if not (folder / LOCK).exists():  # nothing is made in a folder that is not ours
@@ -123,6 +124,9 @@ def execute(
         spec = work_spec(setup, folder, seed, max_steps, checkpoint_every_s, ledger, began)
         if position is not None:
             checkpoints.check_same(position, spec.position())
+        elif saved is None:
+            # However early a run ends, there is something to go on from: weights follow from the seed.
+            checkpoints.save(folder / "checkpoints", 0, lambda prefix: None, spec.position())
         allowance, words = _allowance(
             setup, ledger, Allowance(deadline_s, budget_usd, setup.usd_per_h), unlimited
         )

@@ -10,16 +10,17 @@ from typing import Literal
 from ..catalog.files import InputError
 from ..profiles.gang import POLL_S, last_words, refused
 from . import checkpoints
-from .engines import Engine, Launch, Placement, placed
+from .engines import Engine, EngineFailed, Launch, Placement, placed
 from .limits import Allowance, Ledger, Limit
 from .record import Restart
-from .telemetry import Sign, StepLine, last_step, read_sign, read_steps
+from .telemetry import BEFORE_STEPS, Sign, StepLine, last_step, read_sign, read_steps
 from .worker import ASKED_TO_END, Checkpointing, WorkResult, WorkSpec
 
 BACKOFF_S = 1.0  # before the first restart; doubles
 LONGEST_BACKOFF_S = 60.0
 LEAVING_S = 5.0  # from the chief's report to the end of all processes
 ENDING_S = 1.0  # to end all processes and write the record, once the checkpoint is whole
+FIRST_SAVE_S = 5.0  # at most, to trace what writes the first checkpoint of a gang
 
 
 class RunFailed(Exception):
@@ -34,9 +35,10 @@ class Patience:
 
     arrive_s: from the start of a process to its first sign. startup_s: to its first step; importing,
     building and compiling ResNet-50 takes 60 s on two cores. Once a gang of the run took its first
-    step, the next has five times as long as that, and at least arrive_s. hang_s: between two signs, once steps
-    were taken; longer where the run's own steps, checkpoints or compiling are slow: see
-    ``silence_s``. grace_s: from the wish to end to a checkpoint and the end, else SIGKILL.
+    step, the next has five times as long as that, and at least arrive_s. hang_s: between two signs:
+    heartbeats before the first step, then the work's own, and longer where the run's own steps,
+    checkpoints or compiling are slow: see ``silence_s``. grace_s: from the wish to end to a checkpoint
+    and the end, else SIGKILL.
     """
 
     arrive_s: float = 60.0
@@ -45,12 +47,12 @@ class Patience:
     grace_s: float = 30.0
 
     def silence_s(self, sign: Sign | None) -> float:
-        """The longest silence of a worker that is no hang: ten times its longest one so far, or
-        three times its first step, which compiles as the first test batch does."""
+        """The longest silence of a worker that is no hang: once it took steps, ten times its longest
+        one so far, or three times its first step, which compiles as the first test batch does."""
         if sign is None:
             return self.arrive_s
         if not sign.first_s:
-            return self.startup_s
+            return self.hang_s
         return max(self.hang_s, 10 * sign.longest_s, 3 * sign.first_s)
 
     def ending_s(self, signs: "list[Sign | None]") -> float:
@@ -58,6 +60,7 @@ class Patience:
         return max([self.grace_s, *(5 * sign.longest_s for sign in signs if sign is not None)])
 
 
+Ending = Literal["done", "interrupted", "failed"] | Limit
 PATIENT, UNLIMITED = Patience(), Allowance()
 
 
@@ -65,14 +68,16 @@ PATIENT, UNLIMITED = Patience(), Allowance()
 class Outcome:
     """How the supervised work ended.
 
-    ended: done (as the result says), interrupted (asked to), or the limit that came. result: None
-    where the workers were ended before they could report. notes: what else was done, in sentences.
+    ended: done (as the result says), interrupted (asked to), failed (reason says why), or the limit
+    that came. result: None where the workers were ended before they could report. notes: what else
+    was done, in sentences.
     """
 
-    ended: Literal["done", "interrupted"] | Limit
+    ended: Ending
     result: WorkResult | None
     recoveries: tuple[Restart, ...] = ()
     notes: tuple[str, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +103,11 @@ def supervise(
     """Run spec with the launch's workers on engine until it is done, or its allowance is.
 
     A worker that dies, or falls silent beyond patience, costs the gang its life: it is started again
-    from the last good checkpoint, at most max_restarts times in a row without getting further. A
-    worker that is asked to end (SIGTERM: a preemption notice) has all save first. On
-    KeyboardInterrupt the workers save and end, where they have taken a step; a second one ends them
-    at once. allowance counts from the session's beginning. note: told why the workers do not run yet,
-    and what went wrong. Raises RunFailed, EngineFailed and InputError.
+    from the last good checkpoint, at most max_restarts times in a row without getting further: then, or
+    where the engine itself fails, the run has failed. A worker that is asked to end (SIGTERM: a
+    preemption notice) has all save first. On KeyboardInterrupt the workers save and end, where they
+    have taken a step; a second one ends them at once. allowance counts from the session's beginning. note: told why the workers do not run yet,
+    and what went wrong. Raises InputError for what no restart mends.
     """
     ledger = ledger or Ledger(Path(spec.folder) / "spent.json", time.time())
     return _Supervision(
@@ -139,14 +144,16 @@ class _Supervision:
                     return outcome
         except KeyboardInterrupt:
             return self._outcome("interrupted")
+        except (RunFailed, EngineFailed) as error:
+            return self._outcome("failed", str(error))
         finally:
             self._ledger.keep(now=True)
 
-    def _outcome(self, ended: Literal["done", "interrupted"] | Limit) -> Outcome:
+    def _outcome(self, ended: Ending, reason: str = "") -> Outcome:
         result = _read(self._spec.result)
         if result is not None and result.status != "interrupted":
-            ended = "done"  # the end came before the wish to end
-        return Outcome(ended, result, tuple(self._recoveries), tuple(self._notes))
+            ended, reason = "done", ""  # the end came before the wish to end
+        return Outcome(ended, result, tuple(self._recoveries), tuple(self._notes), reason)
 
     def _gang(self) -> Outcome | None:
         """One gang from its start to its end; None where another must follow."""
@@ -248,6 +255,9 @@ class _Supervision:
         """Wait for what ends the gang."""
         spec, began, shown, reported = self._spec, time.time(), -1, None
         signs: list[Sign | None] = [None] * self._launch.ranks
+        # When each was last given a sign, by the clock of its host, and heard to, by ours.
+        given: list[float | None] = [None] * self._launch.ranks
+        heard = [began] * self._launch.ranks
         while True:
             self._ledger.keep()
             codes = gang.codes()
@@ -266,13 +276,13 @@ class _Supervision:
             if newest is not None and newest.step != shown:
                 shown = newest.step
                 self._progress(newest)
-            given: list[float | None] = []
             for rank in range(self._launch.ranks):
                 sign, at = read_sign(spec.life_sign(rank))
-                given.append(at)
                 signs[rank] = sign or signs[rank]
+                if at != given[rank]:
+                    given[rank], heard[rank] = at, time.time()
             if reported is None:
-                if (words := self._silent(signs, given, began, codes)) is not None:
+                if (words := self._silent(signs, heard, began, codes)) is not None:
                     return _Seen("fault", words)
                 for rank, sign in enumerate(signs):
                     if sign is not None and sign.stage == ASKED_TO_END:
@@ -293,39 +303,44 @@ class _Supervision:
     def _silent(
         self,
         signs: list[Sign | None],
-        given: list[float | None],
+        heard: list[float],
         began: float,
         codes: list[int | None],
     ) -> str | None:
         """Who has been silent for too long, in words; None where nobody was."""
-        late = []
+        now = time.time()
         # In step, all fall silent with the one that does: one time-out for all that took steps.
         stepped_s = max(
             (self._patience.silence_s(sign) for sign in signs if sign is not None and sign.first_s),
             default=0.0,
         )
-        for rank, (sign, at) in enumerate(zip(signs, given, strict=True)):
+        if stepped_s and self._start_s is None:
+            self._start_s = now - began
+        start_s = self._patience.startup_s
+        if self._start_s is not None:
+            start_s = min(start_s, max(self._patience.arrive_s, 5 * self._start_s))
+        late: list[tuple[int, str]] = []
+        for rank, sign in enumerate(signs):
+            if codes[rank] is not None:
+                continue
             stepped = sign is not None and sign.first_s > 0
-            silence_s = time.time() - (at if stepped and at is not None else began)
-            allowed_s = stepped_s if stepped else self._patience.silence_s(sign)
-            if stepped and self._start_s is None:
-                self._start_s = time.time() - began
-            if sign is not None and not stepped and self._start_s is not None:
-                allowed_s = min(allowed_s, max(self._patience.arrive_s, 5 * self._start_s))
-            if codes[rank] is None and silence_s > allowed_s and not _serves(sign):
-                late.append((rank, sign, silence_s))
+            silence_s = now - heard[rank]
+            if sign is None and silence_s > self._patience.silence_s(None):
+                late.append((rank, f"did not start within {silence_s:.0f} s"))
+            elif sign is None:
+                continue
+            elif silence_s > (stepped_s if stepped else self._patience.silence_s(sign)):
+                since = f"after step {sign.step}" if stepped else "before its first step"
+                words = (
+                    f"gave no sign of life for {silence_s:.0f} s {since}, {sign.stage} to the last"
+                )
+                late.append((rank, words))
+            elif sign.stage in BEFORE_STEPS and now - began > start_s:
+                words = f"took no step within {now - began:.0f} s, {sign.stage} to the last"
+                late.append((rank, words))
         if not late:
             return None
-        who = " and ".join(f"worker {rank}" for rank, _, _ in late)
-        _, sign, silence_s = late[0]
-        if sign is None:
-            return f"{who} did not start within {silence_s:.0f} s"
-        if not sign.first_s:
-            return f"{who} took no step within {silence_s:.0f} s, {sign.stage} to the last"
-        return (
-            f"{who} gave no sign of life for {silence_s:.0f} s after step {sign.step}, {sign.stage} to "
-            "the last"
-        )
+        return f"{' and '.join(f'worker {rank}' for rank, _ in late)} {late[0][1]}"
 
     def _over(self, signs: list[Sign | None]) -> bool:
         """Whether the allowance is so near its end that a checkpoint must be written now."""
@@ -334,6 +349,11 @@ class _Supervision:
         known = [sign for sign in signs if sign is not None and sign.first_s]
         # A step that is under way, and then a checkpoint; the longest silence was one of either.
         need_s = ENDING_S + 2 * max((sign.longest_s for sign in known), default=0.0)
+        if known and not any(sign.save_s for sign in known):
+            # None was written yet: what it is planned to take, and tracing, which takes less than
+            # to trace and compile the first step did.
+            first_s = min(FIRST_SAVE_S, max(sign.first_s for sign in known))
+            need_s += self._spec.checkpointing.write_s + first_s
         return self._ledger.session_s() + need_s >= self._end[1]
 
     def _end_well(self, gang: Placement) -> None:

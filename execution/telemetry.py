@@ -1,15 +1,23 @@
 """What a run tells while it runs: a line a step, TensorBoard events, and signs of life."""
 
+import contextlib
+import ctypes
 import json
 import os
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
+
+import psutil
 
 SIGN_EVERY_S = 0.1
+BEAT_EVERY_S = 0.5
+BEFORE_STEPS = ("starting", "building")  # stages of a worker
+PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
 EVENTS_EVERY_S = 0.25
 MEMORY_EVERY_S = 1.0
 
@@ -53,12 +61,7 @@ class StepLog:
         self._file = self._path.open("a", encoding="utf-8", buffering=1)  # whole lines
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._file.close()
 
     def append(self, line: StepLine) -> None:
@@ -104,22 +107,46 @@ class Sign:
     """What a worker last said of itself.
 
     stage: what it does: starting, building, training, saving, testing or leaving. first_s, longest_s: its
-    silence before its first step was done, and its longest one since.
+    silence before its first step was done, and its longest one since. save_s: the longest that ended
+    with a checkpoint; 0 before the first.
     """
 
     stage: str
     step: int
     first_s: float
     longest_s: float
+    save_s: float = 0.0
 
 
 class LifeSign:
-    """A small file that says what its worker does; its time of change says since when."""
+    """A small file that says what its worker does; its time of change says since when.
+
+    Until the first step it changes with every heartbeat, for building and compiling are one long
+    silence; from then on with the work alone, so that a step which hangs is seen to.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path, self._stage = path, ""
         self._written = self._heard = time.monotonic()
-        self._first_s = self._longest_s = 0.0
+        self._first_s = self._longest_s = self._save_s = 0.0
+        self._heart: int | None = None
+
+    def beat(self) -> None:
+        """Have the file touched while this process runs and is not stopped, until its first step.
+
+        By a process of its own, for no thread gets its turn while TensorFlow waits for its peers: it
+        holds Python's lock meanwhile. To be called before threads are started.
+        """
+        worker = os.getpid()
+        self._heart = os.fork()
+        if self._heart == 0:
+            _touch_while_running(self._path, worker)
+
+    def _still(self) -> None:
+        if self._heart is not None:
+            os.kill(self._heart, signal.SIGKILL)
+            os.waitpid(self._heart, 0)
+            self._heart = None
 
     def give(self, stage: str, step: int = 0) -> None:
         """To be called after every step and every other piece of work."""
@@ -129,10 +156,30 @@ class LifeSign:
             self._longest_s = max(self._longest_s, silent_s)
         elif stage == "training":
             self._first_s = silent_s
+            self._still()
+        if stage == "saving":
+            self._save_s = max(self._save_s, silent_s)
         if stage != self._stage or now - self._written > SIGN_EVERY_S:
             self._stage, self._written = stage, now
-            sign = Sign(stage, step, self._first_s, self._longest_s)
+            sign = Sign(stage, step, self._first_s, self._longest_s, self._save_s)
             self._path.write_text(json.dumps(asdict(sign)), encoding="utf-8")
+
+
+def _touch_while_running(path: Path, worker: int) -> NoReturn:
+    """The heart of a worker: ends when it does."""
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        process = psutil.Process(worker)
+        while os.getppid() == worker:
+            if process.status() != psutil.STATUS_STOPPED:
+                with contextlib.suppress(OSError):
+                    os.utime(path)
+            time.sleep(BEAT_EVERY_S)
+    finally:
+        os._exit(0)
 
 
 def read_sign(path: Path) -> tuple[Sign | None, float | None]:
@@ -191,8 +238,6 @@ class Memory:
     """Resident bytes of this process, looked at now and then."""
 
     def __init__(self) -> None:
-        import psutil
-
         self._process = psutil.Process()
         self._looked, self._bytes = -MEMORY_EVERY_S, 0.0
 

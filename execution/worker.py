@@ -137,11 +137,12 @@ class WorkResult(Document):
 
 def main() -> int:
     spec_path, result_path = Path(sys.argv[1]), Path(sys.argv[2])
-    die_with_parent()
     wish = StopWish()
     spec = WorkSpec.read(spec_path)
     sign = LifeSign(spec.life_sign(rank()))
     sign.give("starting")
+    sign.beat()
+    die_with_parent()
     scheduled = spec.knobs.strategy == "parameter_server"
     job = serve if scheduled and task_type() != "chief" else work
     return guarded(lambda: job(spec, result_path, wish, sign), result_path, Path(spec.model_folder))
@@ -198,7 +199,8 @@ def work(spec: WorkSpec, result: Path, wish: StopWish, sign: LifeSign) -> None:
     counted = _Counts(trainer.replicas)
     step = 0
     if (saved := checkpoints.latest(spec.checkpoints)) is not None:
-        keeper.restore(saved)
+        if saved.step:  # the weights of step 0 follow from the seed
+            keeper.restore(saved)
         step = saved.step
         counted.restore(saved.position(), step * spec.global_batch)
     pace = _Pace(spec.checkpointing, spec.started)

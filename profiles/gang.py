@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Protocol, Self
 
 from ..catalog.files import InputError
@@ -79,12 +78,7 @@ class Gang:
             self.processes.append(started)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.kill()
 
     def codes(self) -> list[int | None]:
@@ -142,12 +136,7 @@ class Nursery:
         os.close(life)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         os.close(self._alive)
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None

@@ -93,6 +93,7 @@ def run_sentence(run: Run) -> str:
         "interrupted": "was interrupted after",
         "deadline": "was ended by its deadline after",
         "budget": "was ended by its budget after",
+        "failed": "failed after",
     }
     sentence = f"The run of {words.name(run.job)} {verb[run.status]} {taken}"
     if run.measured.time_s is not None:
@@ -108,6 +109,8 @@ def run_sentence(run: Run) -> str:
         sentence += f", {' and '.join(verdicts)}"
     if run.restarts:
         sentence += f", with {words.count(run.restarts, 'restart')}"
+    if run.reason:
+        sentence += f": {run.reason}"
     return sentence + "."
 
 

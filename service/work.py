@@ -94,6 +94,7 @@ def _run(request: RunRequest, folder: Folder, target: Path, teller: Teller) -> D
     from ..execution.engines import engine
     from ..execution.run import execute
     from ..execution.setup import set_up
+    from ..execution.supervisor import RunFailed
     from ..optimizer.plan import Plan
 
     ready = set_up(
@@ -114,6 +115,9 @@ def _run(request: RunRequest, folder: Folder, target: Path, teller: Teller) -> D
     )
     if done.status == "interrupted":
         raise KeyboardInterrupt
+    if done.status == "failed":
+        done.write(target)  # what was spent, and where it can go on
+        raise RunFailed(done.reason)
     return done
 
 

@@ -165,8 +165,13 @@ def test_a_deadline_and_a_budget_stop_in_time_and_resuming_finishes(
     done = isocost("run", plan, "--deadline", "1s", "-o", "late.json")
     assert done.returncode == 4, done.stderr
     assert "Stopped by its deadline after 0 of 400 steps" in done.stderr
+    assert "Go on with: isocost run" in done.stdout
     late = record(tmp_path / "late.json")
     assert (late["status"], late["steps"]) == ("deadline", 0)
+    assert 0 < late["limits"]["spent_s"] <= 1.2  # type: ignore[index]
+    first = checkpoints.latest(tmp_path / "late" / "checkpoints")
+    assert first is not None
+    assert first.step == 0
     setup = replace(set_up(Plan.read(plan), usd_per_h=3.0), steps=10**6)
     common: dict[str, Any] = {"plan_path": "", "engine": Watched(nursery)}
     poor = execute(setup, tmp_path / "run", budget_usd=0.01, **common)
@@ -182,6 +187,99 @@ def test_a_deadline_and_a_budget_stop_in_time_and_resuming_finishes(
     assert (rich.status, rich.steps) == ("finished", poor.steps + 20)
     assert rich.limits is not None
     assert rich.limits.spent_s > poor.limits.spent_s
+
+
+@pytest.mark.slow
+def test_a_run_that_ends_before_its_first_step_is_finished_by_resuming(
+    plan: Path, tmp_path: Path, nursery: Nursery
+) -> None:
+    setup, folder = set_up(Plan.read(plan), threads=1), tmp_path / "run"
+    common: dict[str, Any] = {"plan_path": "", "engine": Watched(nursery), "max_steps": 20}
+    calm = execute(setup, tmp_path / "calm", seed=5, **common)
+    early = execute(setup, folder, seed=5, deadline_s=1.2, **common)
+    assert (early.status, early.steps, early.samples) == ("deadline", 0, 0)
+    assert early.limits is not None
+    assert 0 < early.limits.spent_s <= 1.2
+    saved = checkpoints.latest(folder / "checkpoints")
+    assert saved is not None
+    position = saved.position()
+    assert position is not None
+    assert (position.step, position.seed) == (0, 5)
+    with pytest.raises(InputError, match="give --seed 5"):
+        execute(setup, folder, resume=True, seed=6, **common)
+    rest = execute(setup, folder, resume=True, **common)
+    assert (rest.seed, rest.steps, rest.restarts) == (5, 20, 0)
+    assert [point.loss for point in rest.losses] == pytest.approx(
+        [point.loss for point in calm.losses], rel=1e-6
+    )
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_frozen_before_its_first_step_is_noticed_by_its_heart(
+    plan: Path, tmp_path: Path, nursery: Nursery
+) -> None:
+    """Peers are waited for with Python's lock held: they still beat, and are not taken for frozen."""
+    engine, folder = Watched(nursery), tmp_path / "run"
+    patience = Patience(arrive_s=60, startup_s=600, hang_s=4, grace_s=10)
+
+    def freeze() -> None:
+        while (read_sign(folder / "alive-1")[0]) is None:
+            time.sleep(0.005)
+        os.kill(engine.pid(1), signal.SIGSTOP)
+
+    striker = threading.Thread(target=freeze)
+    striker.start()
+    run = execute(
+        set_up(Plan.read(plan), workers=2, threads=1),
+        folder,
+        engine=engine,
+        plan_path="",
+        patience=patience,
+        max_steps=10,
+    )
+    striker.join()
+    assert (run.steps, run.restarts) == (10, 1)
+    assert run.recoveries[0].reason.startswith("worker 1 gave no sign of life for")
+    assert "before its first step" in run.recoveries[0].reason
+    assert run.recoveries[0].at_s < 15
+
+
+def test_a_run_that_fails_leaves_a_record(plan: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    run = execute(
+        set_up(Plan.read(plan), usd_per_h=3.6),
+        tmp_path / "run",
+        plan_path="",
+        engine=Local(prefixes=[["false"]]),
+        max_restarts=1,
+        note=notes.append,
+    )
+    assert (run.status, run.steps, run.restarts) == ("failed", 0, 1)
+    assert run.reason == (
+        "worker 0 ended with code 1, and 1 restarts in a row did not get beyond step 0: its log is "
+        "empty"
+    )
+    assert run.limits is not None
+    assert run.limits.spent_s > 1  # the pause before the restart
+    assert run.limits.spent_usd == pytest.approx(run.limits.spent_s / 1000)
+    assert notes == ["worker 0 ended with code 1; going on after step 0"]
+
+
+def test_a_run_whose_engine_fails_says_so_and_exits_with_4(plan: Path, isocost: Command) -> None:
+    (plan.parent / "broken.py").write_text(
+        "from isocost.execution.engines import EngineFailed, Local\n"
+        "class Broken(Local):\n"
+        "    def submit(self, launch):\n"
+        "        raise EngineFailed('the cluster is gone')\n",
+        encoding="utf-8",
+    )
+    done = isocost("run", plan, "--engine", "broken:Broken", "--json")
+    assert done.returncode == 4
+    assert "isocost: the cluster is gone" in done.stderr
+    assert "The run failed; the last good checkpoint is after step 0." in done.stderr
+    run = record(plan.parent / "run.json")
+    assert run == json.loads(done.stdout)
+    assert (run["status"], run["reason"]) == ("failed", "the cluster is gone")
 
 
 @pytest.mark.slow
@@ -487,7 +585,7 @@ def test_patience_grows_with_what_a_worker_needs(first_s: float, longest_s: floa
     patience = Patience()
     allowed = patience.silence_s(Sign("training", 7, first_s, longest_s))
     if first_s == 0:
-        assert allowed == patience.startup_s
+        assert allowed == patience.hang_s
     else:
         assert allowed >= max(patience.hang_s, 10 * longest_s, 3 * first_s)
     assert patience.silence_s(None) == patience.arrive_s
@@ -507,6 +605,7 @@ def test_a_life_sign_tells_of_the_longest_silence(tmp_path: Path) -> None:
     assert at == pytest.approx(time.time(), abs=1)
     assert (found.stage, found.step) == ("saving", 2)
     assert 0.1 < found.first_s < found.longest_s
+    assert found.save_s == found.longest_s
     path.write_text("{", encoding="utf-8")
     assert read_sign(path)[0] is None
 

@@ -163,5 +163,3 @@ def _hosts(gang: Gang, held: Contract) -> Iterator[Finding]:
         yield Finding(
             f"{gang.where_container}.ports", shown(numbers), "each port once", "remove one"
         )
-
-

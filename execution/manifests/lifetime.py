@@ -153,5 +153,3 @@ def restarts(gang: Gang, held: Contract) -> Iterator[Finding]:
             f"{held.restarts}, the restarts that the plan allows for",
             f"write {held.restarts}",
         )
-
-

@@ -11,10 +11,10 @@ from .shapes import Container, SecurityContext
 
 # What container runtimes grant anyway, which Baseline allows to be named; and IPC_LOCK, without which
 # NCCL cannot pin memory for InfiniBand.
-HARMLESS = frozenset(
-    "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID IPC_LOCK KILL MKNOD NET_BIND_SERVICE SETFCAP "
-    "SETGID SETPCAP SETUID SYS_CHROOT".split()
-)
+HARMLESS = {
+    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "IPC_LOCK", "KILL", "MKNOD",
+    "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+}  # fmt: skip
 
 
 def privileges(gang: Gang) -> Iterator[Finding]:

@@ -99,4 +99,3 @@ def share(gang: Gang, held: Contract) -> Iterator[Finding]:
                 f"machine, and at least {float(LEAST_SHARE):.0%} of it",
                 "more never starts, less is shared with others: correct it",
             )
-

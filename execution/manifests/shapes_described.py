@@ -42,13 +42,13 @@ class DlcJob(Shape):
     JobType: Literal["TFJob"]
     JobSpecs: list[DlcRole] = Field(min_length=1)
     UserCommand: Text
-    Envs: Words = {}
-    DataSources: list[DlcSource] = []
+    Envs: Words = Field(default_factory=dict)
+    DataSources: list[DlcSource] = Field(default_factory=list)
     JobMaxRunningTimeMinutes: Size | None = None
     SuccessPolicy: Literal["ChiefWorker", "AllWorkers"] | None = None
     WorkspaceId: Text | None = None
     ResourceId: Text | None = None
-    Settings: dict[str, Any] = {}
+    Settings: dict[str, Any] = Field(default_factory=dict)
     Priority: Annotated[int, Field(ge=1, le=9)] | None = None
     also = (
         "Accessibility CodeSource CredentialConfig CustomEnvs DebuggerConfigContent Description "
@@ -76,8 +76,8 @@ class SkyTask(Shape):
     num_nodes: Size
     resources: SkyResources
     run: Text
-    envs: Words = {}
+    envs: Words = Field(default_factory=dict)
     setup: str | None = None
     workdir: Any = None
-    file_mounts: dict[str, Any] = {}
+    file_mounts: dict[str, Any] = Field(default_factory=dict)
     also = "secrets config volumes inputs outputs service event_callback experimental"

@@ -36,14 +36,14 @@ class SetRule(Shape):
             "MaxFailedIndexesExceeded",
             "PodFailurePolicy",
         ]
-    ] = []
+    ] = Field(default_factory=list)
     also = "onJobFailureMessagePatterns targetReplicatedJobs"
 
 
 class SetFailurePolicy(Shape):
     maxRestarts: Count | None = None
     restartStrategy: Literal["Recreate", "BlockingRecreate", "InPlaceRestart"] | None = None
-    rules: list[SetRule] = []
+    rules: list[SetRule] = Field(default_factory=list)
 
 
 class Network(Shape):
@@ -109,7 +109,7 @@ class Trainer(Shape):
     image: Text | None = None
     command: list[str] | None = None
     args: list[str] | None = None
-    env: list[Env] = []
+    env: list[Env] = Field(default_factory=list)
     resourcesPerNode: Resources = Resources()
     also = "numProcPerNode"
 

@@ -93,5 +93,3 @@ def folder(gang: Gang, held: Contract) -> Iterator[Finding]:
             f"a folder below {RUN_PATH}, the shared volume",
             "write it so",
         )
-
-
