@@ -53,6 +53,8 @@ LINK_DOWN_S = 20.0  # longer than workers may be silent: a shorter cut is often 
 PATIENCE = Patience(arrive_s=10.0, startup_s=60.0, hang_s=8.0, grace_s=5.0)
 SLACK_S = 5.0  # from the time-out to the end, on a machine that has other things to do
 NETWORK = "10.78.0"
+HEADS = ("", "workers", "fault", "of", "drawn", "at step", "restarts", "lost steps", "lost s",
+         "took s", "each once", "loss off by", "")  # fmt: skip
 
 MODEL = '''"""A small classifier whose steps take a while, and misbehave when a file says so."""
 
@@ -486,8 +488,7 @@ def main() -> int:
     print(f"Links: {lacking or 'taken down between network namespaces'}")
     with prepared(lacking is None) as bench:
         calm = {workers: bench.undisturbed(workers) for workers in (1, 2)}
-        table = Table("", "workers", "fault", "of", "drawn", "at step", "restarts", "lost steps", "lost s",
-                      "took s", "each once", "loss off by", "")  # fmt: skip
+        table = Table(*HEADS)
         done = []
         chance = random.Random(given.seed + 1)  # of moments that are drawn again
         for number, strike in enumerate(strikes(given.runs, given.seed, lacking is None), 1):
@@ -503,7 +504,10 @@ def main() -> int:
                 "passed" if one.passed else "FAILED",
             )  # fmt: skip
             table.add_row(*map(str, row))
-            print(f"{number}/{given.runs} {row[2]} {row[3]}: {row[-1]}; {'; '.join(one.reasons)}",
+            figures = ", ".join(
+                f"{name} {row[i]}" for i, name in enumerate(HEADS) if i > 3 and name
+            )
+            print(f"{number}/{given.runs} {row[2]} {row[3]}: {row[-1]}; {figures}; {'; '.join(one.reasons)}",
                   file=sys.stderr, flush=True)  # fmt: skip
         cases = [
             never_starts(bench),

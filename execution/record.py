@@ -38,7 +38,8 @@ class TestFigures(Record):
 class Restart(Record):
     """One recovery: when, after which step it went on, what had to be done again, and why.
 
-    lost_s: what the steps that are done again had taken.
+    lost_s: what the steps that are done again had taken, without the compiling in the first of a start,
+    which belongs to starting.
     """
 
     at_s: float

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Literal
 
 from ..catalog.files import InputError
@@ -136,6 +137,7 @@ class _Supervision:
         self._notes: list[str] = []
         self._furthest, self._in_a_row = 0, 0
         self._start_s: float | None = None  # from a gang's start to its first step
+        self._went_on = 0  # after which step the gang that runs did
 
     def run(self) -> Outcome:
         try:
@@ -159,6 +161,8 @@ class _Supervision:
         """One gang from its start to its end; None where another must follow."""
         for words in checkpoints.set_broken_aside(self._spec.checkpoints):
             self._say(words)
+        saved = checkpoints.latest(self._spec.checkpoints)
+        self._went_on = saved.step if saved else 0
         self._spec.result.unlink(missing_ok=True)
         spec = self._spec.model_copy(
             update={"started": time.time(), "checkpointing": self._checkpointing()}
@@ -228,7 +232,7 @@ class _Supervision:
                 at_s=time.time() - spec.began,
                 from_step=from_step,
                 lost_steps=len(lines),
-                lost_s=sum(line.seconds for line in lines),
+                lost_s=_worked_s(lines, self._went_on),
                 reason=reason,
             )
         )
@@ -377,6 +381,17 @@ class _Supervision:
                 time.sleep(POLL_S)
         except KeyboardInterrupt:
             pass
+
+
+def _worked_s(lines: list[StepLine], went_on: int) -> float:
+    """What steps took, of which the first after went_on also compiled: that belongs to the start.
+
+    It counts as long as the median of the others.
+    """
+    seconds = [line.seconds for line in lines]
+    if lines and lines[0].step == went_on + 1:
+        seconds[0] = min(seconds[0], median(seconds[1:])) if len(seconds) > 1 else 0.0
+    return sum(seconds)
 
 
 def _serves(sign: Sign | None) -> bool:
