@@ -81,6 +81,7 @@ def run(
     from ..execution.telemetry import StepLine
     from ..optimizer.plan import Plan
     from ..profiles.records import Precision, Strategy
+    from ..reports import render  # here, for a deadline leaves no time for it at the end
     from .elsewhere import elsewhere
     from .output import (
         ended_like_ctrl_c,
@@ -215,8 +216,6 @@ def run(
         bar.update(task, completed=done.steps)
     done.write(output)
     if report is not None:
-        from ..reports import render
-
         write_whole(report, render([planned, done]))
     taken = None
     if known is not None and done.status != "failed":

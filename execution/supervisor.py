@@ -20,8 +20,9 @@ from .worker import ASKED_TO_END, Checkpointing, WorkResult, WorkSpec
 BACKOFF_S = 1.0  # before the first restart; doubles
 LONGEST_BACKOFF_S = 60.0
 LEAVING_S = 5.0  # from the chief's report to the end of all processes
-ENDING_S = 1.0  # to end all processes and write the record, once the checkpoint is whole
+ENDING_S = 1.0  # to end all processes and write the record, once the checkpoint is whole, on an idle machine
 FIRST_SAVE_S = 5.0  # at most, to trace what writes the first checkpoint of a gang
+SLOWEST = 5.0  # times an idle machine's time; who is slower still is late
 
 
 class RunFailed(Exception):
@@ -133,6 +134,9 @@ class _Supervision:
         self._patience, self._max_restarts = patience, max_restarts
         self._end, self._ledger = allowance.ends(), ledger
         self._progress, self._note = progress, note
+        # A busy machine ends us as slowly as it started us.
+        slow = ledger.session_s() / max(time.process_time(), 0.1)
+        self._ending_s = ENDING_S * min(max(slow, 1.0), SLOWEST)
         self._recoveries: list[Restart] = []
         self._notes: list[str] = []
         self._furthest, self._in_a_row = 0, 0
@@ -352,7 +356,7 @@ class _Supervision:
             return False
         known = [sign for sign in signs if sign is not None and sign.first_s]
         # A step that is under way, and then a checkpoint; the longest silence was one of either.
-        need_s = ENDING_S + 2 * max((sign.longest_s for sign in known), default=0.0)
+        need_s = self._ending_s + 2 * max((sign.longest_s for sign in known), default=0.0)
         if known and not any(sign.save_s for sign in known):
             # None was written yet: what it is planned to take, and tracing, which takes less than
             # to trace and compile the first step did.
