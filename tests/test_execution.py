@@ -132,7 +132,7 @@ def _wait_for_step(log: Path, step: int) -> None:
     raise AssertionError(f"{log} reached no step {step}")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_worker_resumed_repeats_the_undisturbed_losses_exactly(
     plan: Path, isocost: Command, tmp_path: Path
 ) -> None:
