@@ -1,5 +1,6 @@
 """Replay of a trace: the laws of queues, an independent FIFO and SJF, and what a user may get wrong."""
 
+import gc
 import gzip
 import heapq
 import json
@@ -54,6 +55,15 @@ traces = st.lists(
     min_size=1,
     max_size=40,
 ).map(jobs_of)
+
+
+def test_a_replay_leaves_the_garbage_collector_as_it_was() -> None:
+    before = gc.get_threshold()
+    within: list[tuple[int, int, int]] = []
+    run(jobs_of([(0, 1, 5)]), "fifo", listen=lambda happened: within.append(gc.get_threshold()))
+    assert within
+    assert all(one[0] > before[0] for one in within)
+    assert gc.get_threshold() == before
 
 
 @given(traces, st.sampled_from(sorted(EVENT_POLICIES)), st.integers(4, 7))

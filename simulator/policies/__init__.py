@@ -8,6 +8,7 @@ from dataclasses import replace as changed
 
 from ...catalog.files import InputError, did_you_mean
 from ..cluster import Cluster
+from ..collecting import rare_collection
 from ..fleet import Outside
 from ..fleet_replay import FleetEngine
 from ..placed_rounds import PlacedRounds
@@ -101,6 +102,7 @@ def policy_named(name: str, lp: str = "interior") -> Policy | SharePolicy:
     return policy
 
 
+@rare_collection()
 def replay_under(
     policy: Policy | SharePolicy,
     trace: Sequence[Task],
