@@ -15,14 +15,13 @@ from typing import Self
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.optimize import minimize
 
 from .law import Floats, Points
+from .likely import Readings, likeliest
 
 BATCH_OCTAVES = 2.0
 FEWEST = 8  # readings below which the guess stands
 MOST_LEARNED = 450  # readings that amplitudes are learned from
-LOOKS = 40
 GUESS_SPREAD = 1.0  # of the logarithm of each amplitude
 # Amplitudes of near, same and own, for all batches and along them, then the noise: together the
 # 4 % by which placements deviate from a law, and the 2 % between runs of one configuration.
@@ -98,27 +97,6 @@ def _learned(at: Points, residual: Floats) -> Floats:
     stride = -(-len(at) // MOST_LEARNED)
     used = np.flatnonzero(placement % stride == 0)
     at, residual = at.at(used), residual[used]
-    kernels = [*_kernels(at, at), np.eye(len(at))]
-    guess = np.log(GUESS)
-
-    def unlikely(logs: Floats) -> tuple[float, Floats]:
-        variances = np.exp(2 * logs)
-        try:
-            factor = cho_factor(_weigh(kernels, np.exp(logs)))
-        except np.linalg.LinAlgError:
-            return 1e12, np.zeros(len(logs))
-        solved = cho_solve(factor, residual)
-        inverse = cho_solve(factor, np.eye(len(at)))
-        off = (logs - guess) / GUESS_SPREAD
-        value = 0.5 * residual @ solved + np.log(np.diag(factor[0])).sum() + 0.5 * off @ off
-        tension = np.outer(solved, solved) - inverse
-        slope = [
-            -v * np.sum(tension * matrix) for v, matrix in zip(variances, kernels, strict=True)
-        ]
-        return float(value), np.array(slope) + off / GUESS_SPREAD
-
-    bounds = [(-9.0, 1.0)] * len(guess)
-    found = minimize(
-        unlikely, guess, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": LOOKS}
+    return likeliest(
+        [Readings(residual, [*_kernels(at, at), np.eye(len(at))])], GUESS, GUESS_SPREAD
     )
-    return np.asarray(np.exp(found.x))

@@ -28,6 +28,7 @@ MISMATCH_SIGMA = 0.3  # of a series that differs in one key from what is asked, 
 # The background's series differ by more than what a table and a question may share.
 BACKGROUND_KEYS = ("dataset", "framework", "precision", "source", "unit", "xla")
 UNKNOWN_SIGMA = 1.0  # of an accelerator without a data sheet
+EXCHANGE_SIGMA = 0.5  # of exchange that was measured on one accelerator and is kept on another
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,22 +163,27 @@ class Predictor:
         known = [each for each in fits if each[0] in self.transfer.sheets]
         if not fits:
             return None
-        spread = [float(self.spread.sigma(fit, at)[0][0]) for _, fit, _ in fits]
-        sigma = float(np.median(spread)) + MISMATCH_SIGMA * min(each[2] for each in fits)
-        exchange = np.median([float((fit.step_s(at) - fit.step_s(alone))[0]) for _, fit, _ in fits])
+        exchanges = [float((fit.step_s(at) - fit.step_s(alone))[0]) for _, fit, _ in fits]
+        exchange = float(np.median(exchanges))
+        apart = float(np.std(exchanges)) if len(exchanges) > 1 else EXCHANGE_SIGMA * exchange
+        mismatch = MISMATCH_SIGMA * min(each[2] for each in fits)
         if target is None or not known:
             step = float(np.exp(np.mean([np.log(fit.step_s(alone)[0]) for _, fit, _ in fits])))
-            return _prediction(
-                row, step + exchange, math.hypot(sigma, UNKNOWN_SIGMA), "transferred"
+            open_ = UNKNOWN_SIGMA
+        else:
+            step, open_ = self.transfer.step_s(
+                row.cell("model").lower(),
+                is_half(row.cell("precision")),
+                float(at.batch[0]),
+                target,
+                {
+                    name: (float(fit.step_s(alone)[0]), float(self.spread.sigma(fit, alone)[0][0]))
+                    for name, fit, _ in known
+                },
             )
-        step, open_ = self.transfer.step_s(
-            row.cell("model").lower(),
-            is_half(row.cell("precision")),
-            float(at.batch[0]),
-            target,
-            {name: float(fit.step_s(alone)[0]) for name, fit, _ in known},
-        )
-        return _prediction(row, step + exchange, math.hypot(sigma, open_), "transferred")
+        total = step + exchange
+        sigma = math.hypot(mismatch, open_ * step / total, apart / total)
+        return _prediction(row, total, sigma, "transferred")
 
 
 def predicted_cells(one: Prediction | None) -> dict[str, str]:

@@ -23,6 +23,8 @@ _MEANT = {
     "H200NVL141GB": "H200",
     "B200180GB": "B200",
     "A100PCIE40GB": "A10040GB",
+    "A10080GBPCIE": "A100PCIE80GB",
+    "H10080GBHBM3": "H100",
     "MI350X": "MI355X",
     "2080TI": "RTX2080TI",
     "RTX6000": "QUADRORTX6000",
@@ -33,13 +35,15 @@ _MEANT = {
 @dataclass(frozen=True, slots=True)
 class Sheet:
     """An accelerator's rates by the `key` of its name: dense FLOP/s in float32 and at 16 bit, memory
-    bytes/s; and the share of its lanes that ordinary instruction streams can feed."""
+    bytes/s; the share of its lanes that ordinary instruction streams can feed; its architecture (its own
+    name where that is not known)."""
 
     name: str
     flops: float
     half_flops: float
     bytes_s: float
     fed: float = 1.0
+    architecture: str = ""
 
     def rate(self, half: bool) -> float:
         """The sheet's FLOP/s."""
@@ -64,7 +68,6 @@ def key(name: str) -> str:
 
 @lru_cache
 def _own() -> Mapping[str, Sheet]:
-    text = (files(__package__) / "data" / "sheets.csv").read_text(encoding="utf-8")
     return {
         key(row["name"]): _sheet(
             row["name"],
@@ -73,12 +76,23 @@ def _own() -> Mapping[str, Sheet]:
             float(row["bandwidth_gb_s"]),
             float(row["fed"] or 1.0),
         )
-        for row in csv.DictReader(text.splitlines())
+        for row in _rows("sheets.csv")
     }
 
 
+@lru_cache
+def _architectures() -> Mapping[str, str]:
+    """By key, as the makers' white papers name them."""
+    return {key(row["name"]): row["architecture"] for row in _rows("architectures.csv")}
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    text = (files(__package__) / "data" / name).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
 def _sheet(
-    name: str, fp32: float | None, fp16: float | None, gb_s: float | None, fed: float = 1.0
+    name: str, fp32: float | None, fp16: float | None, gb_s: float, fed: float = 1.0
 ) -> Sheet:
     # A TPU has one rate, in bfloat16; a card without a 16-bit rate computes as in float32.
     full = fp32 if fp32 is not None else (fp16 or math.nan) / 2
@@ -86,8 +100,9 @@ def _sheet(
         key(name),
         full * 1e12,
         (fp16 if fp16 is not None else full) * 1e12,
-        (gb_s or math.nan) * 1e9,
+        gb_s * 1e9,
         fed,
+        _architectures().get(key(name), key(name)),
     )
 
 
@@ -99,7 +114,7 @@ def sheet(name: str, accelerators: Mapping[str, Accelerator]) -> Sheet | None:
     for each in accelerators.values():
         if key(each.name) == wanted and each.kind != "cpu":
             half = each.fp16_tflops if each.fp16_tflops is not None else each.bf16_tflops
-            if each.fp32_tflops is None and half is None:
+            if each.bandwidth_gb_s is None or (each.fp32_tflops is None and half is None):
                 return None
             return _sheet(each.name, each.fp32_tflops, half, each.bandwidth_gb_s)
     return None

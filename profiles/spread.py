@@ -113,8 +113,9 @@ class Spread:
         f = np.array([self.factors[each].fit for each in Kind])[kind]
         c = np.array([self.factors[each].reach for each in Kind])[kind]
         measured = kind == Kind.MEASURED
-        # A measured point's sigma reaches its readings as it stands.
-        return np.hypot(np.where(measured, 1.0, f) * fit.sigma(at), c * reach), measured
+        # A measured point's sigma reaches its readings as it stands: repeats can only widen it.
+        f = np.where(measured, np.maximum(f, 1.0), f)
+        return np.hypot(f * fit.sigma(at), c * reach), measured
 
 
 def left_out_errors(series: Iterable[tuple[Points, Floats]]) -> dict[Kind, list[Floats]]:
@@ -214,8 +215,15 @@ def _mixed(kind: Kind, fits: list[Floats], guess: Factors) -> Factors:
 
 
 def left_out(at: Points) -> list[NDArray[np.bool_]]:
-    """Masks of what to leave out: each batch, a fold of placements, the largest half of devices."""
+    """Masks of what to leave out: repeats, each batch, a fold of placements, the largest half of devices."""
     masks = []
+    rows = np.column_stack([at.batch, at.devices, at.nodes, at.fullest, at.layout])
+    first, place = np.unique(rows, axis=0, return_index=True, return_inverse=True)[1:]
+    repeated = np.bincount(place.ravel())[place.ravel()] > 1
+    if repeated.any():
+        one = np.zeros(len(at), dtype=bool)
+        one[first] = True
+        masks += [repeated & one, repeated & ~one]
     batches = np.unique(at.batch)
     if len(batches) > 2:
         masks += [at.batch == batch for batch in batches[:: max(1, len(batches) // 6)]]

@@ -15,16 +15,16 @@ Exchange between devices does not depend on the accelerator: its time is kept.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from scipy import stats
 from scipy.linalg import cho_factor, cho_solve
-from scipy.optimize import minimize
 
 from ..catalog import Accelerator
 from .law import Floats
+from .likely import Readings, likeliest
 from .scaling import Z95
 from .series import Series
 from .sheets import Sheet, sheet
@@ -38,7 +38,6 @@ READING = 0.03  # relative error of a measured step
 FLAT = 5.0  # of a workload's size: nothing is known before it is measured
 PRIOR_SHEETS = 2  # accelerators that the guesses are worth
 LEARN_FROM = 40  # workloads that the spreads are fitted on
-LEARN_LOOKS = 200
 PRIOR_SPREAD = 0.7  # of the logarithm of each spread
 PRIOR_LEFT_OUT = 6.0  # models or accelerators left out that sigma as it stands is worth
 HELD = 0.9
@@ -47,13 +46,14 @@ HELD = 0.9
 @dataclass(frozen=True, slots=True)
 class Spreads:
     """Standard deviations of w (slope) and of log step time: of what all workloads share on an
-    accelerator, what those alike share, what one model's settings share, and each workload's own.
+    accelerator, and on those of one architecture, what those alike share, what one model's settings share, and each workload's own.
 
     The defaults are the guesses that a table's measurements then correct.
     """
 
     all_slope: float = 0.2
-    all_shift: float = 0.25
+    all_shift: float = 0.2
+    all_architecture: float = 0.15
     alike_slope: float = 0.15
     alike_shift: float = 0.12
     model_slope: float = 0.2
@@ -74,6 +74,8 @@ class _Reading:
     log_batch: float
     half: bool
     log_rates: tuple[float, float]
+    architecture: str
+    noise: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,8 @@ class Transfer:
         )
         used = _some([each for group in readings for each in group])
         spreads = _learned(used)
-        return cls(readings, sheets, spreads, _reaches(used, spreads, _heavier(len(sheets))))
+        reach = _reaches(used, spreads, _heavier(len(sheets)))
+        return cls(readings, sheets, spreads, reach)
 
     def step_s(
         self,
@@ -128,16 +131,21 @@ class Transfer:
         half: bool,
         batch: float,
         target: Sheet,
-        sources: Mapping[str, float],
+        sources: Mapping[str, tuple[float, float]],
     ) -> tuple[float, float]:
         """Step time and its log-standard-deviation on target, from those on source accelerators.
 
-        sources: step seconds at that batch by accelerator; each must have a sheet.
+        sources: step seconds at that batch and their own log-standard-deviation, by accelerator; each must
+        have a sheet.
         """
         sheets = {**self.sheets, target.name: target}
-        logs = {name: math.log(step_s) for name, step_s in sources.items()}
+        logs = {name: math.log(step_s) for name, (step_s, _) in sources.items()}
         asked = _Workload(model, half, (1, 1, 1), {batch: logs})
         readings = _readings(-1, asked, batch, logs, sheets)
+        readings = [
+            replace(each, noise=math.hypot(READING, sources[each.accelerator][1]))
+            for each in readings
+        ]
         mine = readings[0]
 
         def apart(others: tuple[_Reading, ...]) -> float:
@@ -149,9 +157,8 @@ class Transfer:
             readings += others
         query = _reading(-1, model, target.name, 0.0, mine.log_size, batch, half, target)
         step_s, sigma = _conditional([*readings, query], self.spreads)
-        return step_s, sigma * _heavier(len(self.sheets)) * self.reach[
-            target.name not in self.sheets
-        ]
+        reach = self.reach[target.name not in self.sheets]
+        return step_s, sigma * _heavier(len(self.sheets)) * reach
 
 
 def _workload(members: Sequence[Series]) -> _Workload:
@@ -214,7 +221,18 @@ def _reading(
     at: Sheet,
 ) -> _Reading:
     rates = _log_rates(at, half)
-    return _Reading(number, model, name, log_step, log_size, math.log(batch), half, rates)
+    return _Reading(
+        number,
+        model,
+        name,
+        log_step,
+        log_size,
+        math.log(batch),
+        half,
+        rates,
+        at.architecture,
+        READING,
+    )
 
 
 def _log_rates(at: Sheet, half: bool) -> tuple[float, float]:
@@ -225,8 +243,8 @@ def _log_rates(at: Sheet, half: bool) -> tuple[float, float]:
 _MIDDLE = (math.log(20e12), math.log(700e9))
 
 
-def _covariances(readings: Sequence[_Reading]) -> tuple[Floats, list[Floats]]:
-    """The mean of each log step but for the size, and the matrices that Spreads weigh."""
+def _covariances(readings: Sequence[_Reading]) -> tuple[Floats, list[Floats], Floats]:
+    """The mean of each log step but for the size, the matrices that Spreads weigh, and the rest."""
     rates = np.array([each.log_rates for each in readings]) - _MIDDLE
     size = np.array([each.log_size for each in readings])
     batch = np.array([each.log_batch for each in readings])
@@ -242,12 +260,19 @@ def _covariances(readings: Sequence[_Reading]) -> tuple[Floats, list[Floats]]:
     same_model = _same([each.model for each in readings])
     own = _same([each.workload for each in readings])
     slopes = rates @ rates.T
+    all_ = np.ones_like(alike)
     terms = [
-        matrix
-        for share in (np.ones_like(alike), alike, alike * same_model, own)
-        for matrix in (share * slopes, share * same_accelerator)
+        all_ * slopes,
+        all_ * same_accelerator,
+        _same([each.architecture for each in readings]),
+        *(
+            matrix
+            for share in (alike, alike * same_model, own)
+            for matrix in (share * slopes, share * same_accelerator)
+        ),
     ]
-    return -rates.sum(axis=1) / 2, [*terms, own]
+    noise = np.diag([each.noise**2 for each in readings])
+    return -rates.sum(axis=1) / 2, terms, FLAT**2 * own + noise
 
 
 def _same(names: Sequence[object]) -> Floats:
@@ -255,17 +280,10 @@ def _same(names: Sequence[object]) -> Floats:
     return np.equal.outer(numbers, numbers).astype(float)
 
 
-def _weigh(terms: Sequence[Floats], spreads: Iterable[float]) -> Floats:
-    total = FLAT**2 * terms[-1] + READING**2 * np.eye(len(terms[-1]))
-    for spread, matrix in zip(spreads, terms[:-1], strict=True):
-        total = total + spread**2 * matrix
-    return np.asarray(total)
-
-
 def _conditional(readings: Sequence[_Reading], spreads: Spreads) -> tuple[float, float]:
     """Step time and sigma of the last reading, given the others."""
-    mean, terms = _covariances(readings)
-    cov = _weigh(terms, astuple(spreads))
+    mean, terms, rest = _covariances(readings)
+    cov = Readings(mean, terms, rest).covariance(np.array(astuple(spreads)))
     y = np.array([each.log_step for each in readings[:-1]]) - mean[:-1]
     middle = float(y.mean())
     factor = cho_factor(cov[:-1, :-1])
@@ -297,8 +315,9 @@ def _reaches(used: Sequence[_Reading], spreads: Spreads, heavier: float) -> tupl
     """
     if len({each.workload for each in used}) < 2:
         return 1.0, 1.0
-    mean, terms = _covariances(used)
-    inverse = np.linalg.inv(_weigh(terms, astuple(spreads)))
+    mean, terms, rest = _covariances(used)
+    covariance = Readings(mean, terms, rest).covariance(np.array(astuple(spreads)))
+    inverse = np.linalg.inv(covariance)
     y = np.array([each.log_step for each in used]) - mean
     weighed = inverse @ (y - y.mean())
 
@@ -328,18 +347,7 @@ def _learned(used: Sequence[_Reading]) -> Spreads:
     """The spreads most likely given a table's workloads, and the guesses as prior."""
     if len({each.workload for each in used}) < 2:
         return Spreads()
-    mean, terms = _covariances(used)
+    mean, terms, rest = _covariances(used)
     y = np.array([each.log_step for each in used]) - mean
-    y = y - y.mean()
-    guess = np.log(astuple(Spreads()))
-
-    def unlikely(logs: Floats) -> float:
-        try:
-            factor = cho_factor(_weigh(terms, np.exp(logs)))
-        except np.linalg.LinAlgError:
-            return 1e12
-        fit = 0.5 * float(y @ cho_solve(factor, y)) + float(np.log(np.diag(factor[0])).sum())
-        return fit + 0.5 * float((((logs - guess) / PRIOR_SPREAD) ** 2).sum())
-
-    found = minimize(unlikely, guess, method="Powell", options={"maxfev": LEARN_LOOKS})
-    return Spreads(*(float(value) for value in np.exp(found.x)))
+    guess = np.array(astuple(Spreads()))
+    return Spreads(*likeliest([Readings(y - y.mean(), terms, rest)], guess, PRIOR_SPREAD).tolist())
