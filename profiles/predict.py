@@ -182,7 +182,9 @@ class Predictor:
                 },
             )
         total = step + exchange
-        sigma = math.hypot(mismatch, open_ * step / total, apart / total)
+        # The reading it is compared with is as noisy as those elsewhere.
+        noise = float(np.median([fit.deviation.noise for _, fit, _ in fits]))
+        sigma = math.hypot(mismatch, open_ * step / total, apart / total, noise)
         return _prediction(row, total, sigma, "transferred")
 
 
