@@ -96,7 +96,7 @@ Reproducible = Annotated[
     typer.Option(
         "--reproducible",
         help="Sum in the same order however a batch is shared: one thread a worker, and "
-        "TensorFlow without oneDNN (the example is some 45 % slower).",
+        "TensorFlow without oneDNN (60 to 70 % more processor time for the example).",
         rich_help_panel=SETTING,
     ),
 ]
