@@ -484,6 +484,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
+    # A shell that starts us in the background has Ctrl-C ignored, and one case presses it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     began, console = time.monotonic(), Console(width=120)
     lacking = hosts.missing()
     print(f"Links: {lacking or 'taken down between network namespaces'}")
