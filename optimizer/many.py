@@ -1,41 +1,52 @@
 """Many jobs: column generation with a proven bound.
 
-The model of `instance` over all columns is never handed to a solver. Its linear relaxation is solved
-over a few columns (HiGHS, warm); its prices pi of the limits give every column a reduced cost by
-NumPy, the best enter, and so on. For any pi >= 0
+The model of `instance` over all columns is never handed to a solver. The relaxation (`relaxation`) gives a
+bound, and says of each column by how much d every choice with it is above that bound. What is sought
+is below something, so that columns with greater d are out, exactly, and a solver that is told so
+rules out the rest soon:
 
-    bound(pi) = sum over j of min over k of (L[k] + pi a[k]) - pi b          (Lagrange)
+1. Look for a choice among few columns, the nearest, not much above the bound; higher each time there is
+   none. It is hardly ever far from the best of all, and found before a larger program is even stated.
+2. Over all columns that could be in a choice better than it by the gap: there is none, a proof; or there
+   is, and once more.
 
-is below every solution, and a column whose own term is d above its job's minimum is in none that is
-better than bound + d. So once a solution is known, all columns with d above the distance between
-it and the bound are out, exactly; the integer program over the rest, stated in PuLP, ends it.
+The integer programs are stated in PuLP.
 """
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import highspy
 import numpy as np
 from numpy.typing import NDArray
 
-from .instance import Instance, as_solution, chosen_by, coupling, stated
+from .instance import Instance, chosen_by, stated
+from .relaxation import Relaxation, relax
 from .solver import Outcome, Status, relative_gap, solve
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
-SAMPLE = 120  # jobs whose prices start those of all: each sample is an eighth of the next
-FIRST_COLUMNS = 6  # a job, to begin with
-ENTERING = 2  # columns a job that may enter in one round
-MOST_ROUNDS = 200
-LP_GAP = 1e-7
-ELASTIC = 300.0  # price of exceeding a limit by its largest amount, in ranges of L
-STATED = 2  # columns a job in the first integer program, which only looks for a good choice
 ROUNDING = 1e-8  # of sums of L; the relaxation's bound keeps 1e-9 of it to be on the safe side
-FIRST_GAP, FIRST_NODES = 3e-4, 2000  # at which all but the last program end
-GROWTH = 4  # of columns from one program to the next
+NEAR = (
+    3.0  # gaps: after a choice this near the bound there is likely to be one within the gap of it
+)
+STATED = 2  # columns a job, at most, for such a choice
+FEW_NODES, RISE = 10, 0.25  # a look that took few is followed by one so much higher,
+MANY_NODES = 500  # else by one a gap higher, or half a gap where it took many
+FIRST_NODES, MOST_NODES = 2000, 1500  # after which a look is cut off, and half way tried to the end
+FARTHEST = 3.0  # logarithm of how surely no column of a good choice is farther than those looked at
+# Cutoffs do what heuristics are for, and twice as fast; dives of a look need no further cuts.
+PLAIN = {
+    "mip_heuristic_effort": 0.0,
+    "mip_heuristic_run_feasibility_jump": False,
+    "mip_heuristic_run_rens": False,
+    "mip_heuristic_run_rins": False,
+    "mip_heuristic_run_root_reduced_cost": False,
+    "mip_pscost_minreliable": 4,
+}
+LOOK = {**PLAIN, "mip_allow_cut_separation_at_nodes": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +74,6 @@ class Answer:
     @property
     def gap(self) -> float:
         return math.inf if self.chosen is None else relative_gap(self.objective, self.bound)
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """pi >= 0 of every bounded group of every limit, and of every group of the peak."""
-
-    limits: tuple[Floats, ...]  # each G, 0 where unbounded
-    peak: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class Relaxation:
-    """The best bound found, its prices, and each column's distance d from its job's best."""
-
-    bound: float
-    prices: Prices
-    distance: Floats
-    columns: Ints
-    x: Floats  # of columns, in the last restricted master
-    excess: float  # by which limits are still exceeded there
-    rounds: int
 
 
 def choose_many(
@@ -144,321 +134,162 @@ def _integer(
     time_limit_s: float | None,
     relaxation_s: float,
 ) -> Answer:
-    """From the relaxation to a choice: among the nearest columns, more of them each time, until among all
-    that a choice better by the gap could have.
-
-    A choice is among the stated columns, and not below their program's bound; or it has another column,
-    and is not below the relaxation's bound and that column's distance.
-    """
-    start = time.perf_counter()
-    best: Ints | None = None
-    bound, upper, nodes, proven = relaxed.bound, math.inf, 0, False
-    rows = _nearest(instance, relaxed, STATED * instance.jobs)
-    while True:
-        outside = float(relaxed.distance[_others(instance, rows)].min(initial=math.inf))
-        last = len(rows) == len(instance) or outside > _reach(upper, relaxed.bound, gap)
-        spent = time.perf_counter() - start
-        left = None if time_limit_s is None else max(0.1, time_limit_s - spent)
-        aim, most = (gap, None) if last else (max(gap, FIRST_GAP), FIRST_NODES)
-        solved = _solve(instance, rows, relaxed.bound, aim, solver, left, best, most)
-        nodes += solved.nodes
-        if solved.x is not None:
-            found = chosen_by(instance, solved.x, rows)
-            if instance.kept(found) and instance.objective(found) < upper:
-                best, upper = found, instance.objective(found)
-        bound = max(bound, min(solved.bound, relaxed.bound + outside - 1e-9, upper))
-        proven = best is not None and upper - bound <= gap * abs(upper) + ROUNDING
-        if last or proven or (left is not None and time.perf_counter() - start >= left + spent):
-            break
-        survivors = np.flatnonzero(relaxed.distance <= _reach(upper, relaxed.bound, gap))
-        if len(survivors) <= GROWTH * len(rows):
-            rows = survivors if best is None else np.union1d(survivors, best)
-        else:
-            rows = _nearest(instance, relaxed, GROWTH * len(rows))
-            rows = rows if best is None else np.union1d(rows, best)
-    if best is not None:
-        status = Status.OPTIMAL if proven else Status.NOT_PROVEN
-    else:
-        none = last and solved.status is Status.INFEASIBLE
-        status = Status.INFEASIBLE if none else Status.NO_ANSWER
+    search = _Search(instance, relaxed, gap, solver, time_limit_s)
+    status = search.run()
     return _answer(
         status,
-        best,
+        search.best,
         instance,
         relaxed,
         relaxation_s,
-        time.perf_counter() - start,
-        int((relaxed.distance <= _reach(upper, relaxed.bound, gap)).sum()),
-        len(rows),
+        time.perf_counter() - search.start,
+        int((relaxed.distance <= search.upper - gap * abs(search.upper) - relaxed.bound).sum()),
+        search.stated,
         solver,
-        bound,
-        nodes,
+        search.lower,
+        search.nodes,
     )
 
 
-def _others(instance: Instance, rows: Ints) -> NDArray[np.bool_]:
-    others = np.ones(len(instance), bool)
-    others[rows] = False
-    return others
+class _Search:
+    """From the relaxation to a choice and its proof; what is known so far."""
 
+    def __init__(
+        self,
+        instance: Instance,
+        relaxed: Relaxation,
+        gap: float,
+        solver: str,
+        time_limit_s: float | None,
+    ) -> None:
+        self.instance, self.relaxed = instance, relaxed
+        self.gap, self.solver = gap, solver
+        self.start = time.perf_counter()
+        self.time_limit_s = time_limit_s
+        self.best: Ints | None = None
+        self.lower, self.upper = relaxed.bound, math.inf
+        self.nodes = self.stated = 0
 
-def _reach(upper: float, bound: float, gap: float) -> float:
-    """How far from its job's best a column can be of a choice that is better by more than the gap; a
-    little more for rounding."""
-    if not math.isfinite(upper):
-        return math.inf
-    return upper - gap * abs(upper) - bound + 1e-9 * max(1.0, abs(bound))
+    @property
+    def _margin(self) -> float:
+        return self.gap * abs(self.upper)
 
+    @property
+    def proven(self) -> bool:
+        return self.best is not None and self.upper - self.lower <= self._margin + ROUNDING
 
-def _nearest(instance: Instance, relaxed: Relaxation, count: int) -> Ints:
-    """About so many columns with the least distance, the relaxation's own and each job's best."""
-    if count >= len(instance):
-        return np.arange(len(instance))
-    reach = np.partition(relaxed.distance, count)[count]
-    near = relaxed.distance <= max(float(reach), 0.0)
-    near[relaxed.columns[relaxed.x > 1e-9]] = True
-    return np.flatnonzero(near)
+    @property
+    def out_of_time(self) -> bool:
+        return self.time_limit_s is not None and self._left() <= 0
 
+    def _left(self) -> float:
+        assert self.time_limit_s is not None
+        return self.time_limit_s - (time.perf_counter() - self.start)
 
-def _solve(
-    instance: Instance,
-    rows: Ints,
-    bound: float,
-    gap: float,
-    solver: str,
-    time_limit_s: float | None,
-    best: Ints | None,
-    most_nodes: int | None,
-) -> Outcome:
-    """The integer program over the columns in rows, from the best choice so far."""
-    if solver == "cbc":
-        return solve(stated(instance, rows), solver=solver, gap=gap, time_limit_s=time_limit_s)
-    known = None
-    if best is not None and np.isin(best, rows).all():
-        known = as_solution(instance, best, rows)
-    # A solution this near the bound over all columns ends it; the proof is that bound.
-    options: dict[str, Any] = {"objective_target": bound + gap * abs(bound)} if gap > 0 else {}
-    if most_nodes is not None:
-        options["mip_max_nodes"] = most_nodes
-    return solve(stated(instance, rows), gap=gap, time_limit_s=time_limit_s, known=known, **options)
+    def run(self) -> Status:
+        ended = self.look()
+        while not (ended or self.proven or self.out_of_time):
+            ended = self.prove()
+        if self.best is not None:
+            return Status.OPTIMAL if self.proven else Status.NOT_PROVEN
+        return Status.INFEASIBLE if ended else Status.NO_ANSWER
 
+    def look(self) -> bool:
+        """A good choice among the nearest columns; whether instead it was proven that there is none at all.
 
-def relax(instance: Instance) -> Relaxation | None:
-    """The linear relaxation by column generation; None where even that keeps no limit (a proof)."""
-    prices = _first_prices(instance)
-    relaxed = _generate(instance, prices, np.ptp(instance.loss) * ELASTIC + 1.0)
-    if relaxed.excess > 1e-7:
-        # Limits exceeded: is it the price of excess, or is there no way at all?
-        least = _generate(replace(instance, loss=np.zeros(len(instance)), peak=None), None, 1.0)
-        if least.bound > 1e-7:
-            return None
-        relaxed = _generate(
-            instance,
-            relaxed.prices,
-            np.ptp(instance.loss) * instance.jobs * ELASTIC * 1e3,
-            least.columns,
-        )
-    return relaxed
+        Its height above the bound is found from below, since every gap higher takes several times as long;
+        where one takes too long, from both sides.
+        """
+        relaxed, jobs = self.relaxed, self.instance.jobs
+        unit = self.gap * abs(relaxed.bound)
+        none, height = 0.0, max(NEAR * unit, ROUNDING)
+        rows = self._nearest(min(len(self._within(height)), STATED * jobs))
+        options: dict[str, Any] = {"mip_max_nodes": FIRST_NODES}
+        while True:
+            aim = max(self.lower, relaxed.bound + none) + unit
+            solved = self._solve(rows, relaxed.bound + height, self.gap, aim, options)
+            known = self.upper - relaxed.bound
+            ended = solved.status in (Status.OPTIMAL, Status.INFEASIBLE)
+            near = max(none + unit, NEAR * unit)
+            if self.proven or self.out_of_time or known <= (max(near, height) if ended else near):
+                return False
+            options = LOOK
+            if ended:
+                none = height
+                height = min(self._higher(height, solved.nodes), (none + known) / 2)
+                if solved.nodes <= MANY_NODES:
+                    options = {**LOOK, "mip_max_nodes": MOST_NODES}
+            else:
+                height = (none + min(height, known)) / 2
+            within = self._within(height)
+            if len(within) == len(self.instance):
+                return self.prove()
+            rows = self._looked_at(height, len(within) - jobs)
 
+    def _higher(self, height: float, nodes: int) -> float:
+        """The height of the look that follows one without a choice."""
+        unit = self.gap * abs(self.relaxed.bound)
+        if nodes > FEW_NODES:
+            return height + max(unit, RISE * height / 2) / (2 if nodes > MANY_NODES else 1)
+        distance = self.relaxed.distance
+        count = min(len(distance), self.instance.jobs + self.instance.jobs // 4) - 1
+        return max(height * (1 + RISE), float(np.partition(distance, count)[count]))
 
-def _first_prices(instance: Instance) -> Prices | None:
-    """Prices of a sample of the jobs with the same part of every limit."""
-    if instance.jobs <= SAMPLE or not (instance.limits or instance.peak):
-        return None
-    count = max(SAMPLE, instance.jobs // 8)
-    # Evenly spread: jobs that were listed together are often alike.
-    jobs = np.linspace(0, instance.jobs - 1, count).round().astype(np.intp)
-    rows = np.concatenate([np.arange(instance.start[j], instance.start[j + 1]) for j in jobs])
-    part = count / instance.jobs
-    sizes = np.diff(instance.start)[jobs]
-    sample = Instance(
-        np.concatenate([[0], np.cumsum(sizes)]),
-        instance.loss[rows],
-        tuple(
-            replace(limit.take(rows), at_most=limit.at_most * (1.0 if limit.shares else part))
-            for limit in instance.limits
-        ),
-        None
-        if instance.peak is None
-        else replace(instance.peak.take(rows), reference=instance.peak.reference * part),
-    )
-    elastic = float(np.ptp(sample.loss)) * ELASTIC + 1.0
-    return _generate(sample, _first_prices(sample), elastic, gap=1e-4).prices
+    def _looked_at(self, height: float, further: int) -> Ints:
+        """The columns of the likeliest choices of a height h, within which E lie beside the best of each job.
 
+        With columns evenly spread, m of them add up to at most h in (E^m / m!^2) ways or so, most for
+        m = sqrt(E). The farthest of m that share h at random lies at h/m (ln m + c) in all but exp(-c).
+        """
+        count = max(1.0, math.sqrt(max(further, 0)))
+        return self._within(height / count * (math.log(count) + FARTHEST))
 
-def _reduced(instance: Instance, prices: Prices | None) -> Floats:
-    """L[k] + pi a[k] of every column."""
-    total = instance.loss.copy()
-    if prices is None:
-        return total
-    for limit, price in zip(instance.limits, prices.limits, strict=True):
-        if not price.any():
-            continue
-        worth = np.append(price, 0.0)  # code -1 is the last
-        if limit.shares:
-            worth = worth - float(price @ np.where(np.isfinite(limit.at_most), limit.at_most, 0.0))
-        total += worth[limit.codes] * limit.amount
-    if instance.peak is not None and prices.peak.any():
-        worth = np.append(prices.peak, 0.0) / instance.peak.reference
-        total += worth[instance.peak.codes] * instance.peak.amount
-    return total
+    def prove(self) -> bool:
+        """No choice is better than the best by more than the gap, or here it is; whether that was the end."""
+        relaxed = self.relaxed
+        below = self.upper if self.best is None else self.upper - (1 - 1e-6) * self._margin
+        rows = self._within(below - relaxed.bound)
+        outside = np.ones(len(self.instance), bool)
+        outside[rows] = False
+        reach = float(relaxed.distance[outside].min(initial=math.inf))
+        aim = self.lower + self.gap * abs(self.lower)
+        options = PLAIN if below - relaxed.bound > NEAR * self._margin else {}
+        solved = self._solve(rows, below, self.gap, aim, options)
+        # HiGHS may call a choice above the cutoff optimal: below it there is none, more was not asked.
+        bound = math.inf if solved.status is Status.INFEASIBLE else solved.bound
+        bound = min(bound, below) if self.solver == "highs" else bound
+        self.lower = max(self.lower, min(bound, relaxed.bound + reach - 1e-9, self.upper))
+        return solved.status is Status.INFEASIBLE and len(rows) == len(self.instance)
 
+    def _within(self, height: float) -> Ints:
+        """The columns that a choice so far above the bound can have; a little more for rounding."""
+        near = self.relaxed.distance <= height + 1e-9 * max(1.0, abs(self.relaxed.bound))
+        near[self.relaxed.columns[self.relaxed.x > 1e-9]] = True
+        return np.flatnonzero(near)
 
-def _offset(instance: Instance, prices: Prices | None) -> float:
-    """pi b."""
-    if prices is None:
-        return 0.0
-    return sum(
-        float(price[limit.bounded] @ limit.at_most[limit.bounded])
-        for limit, price in zip(instance.limits, prices.limits, strict=True)
-        if not limit.shares
-    )
+    def _nearest(self, count: int) -> Ints:
+        """About so many columns with the least distance, and the relaxation's own."""
+        if count >= len(self.instance):
+            return np.arange(len(self.instance))
+        return self._within(float(np.partition(self.relaxed.distance, count)[count]))
 
-
-def _generate(
-    instance: Instance,
-    prices: Prices | None,
-    elastic: float,
-    columns: Ints | None = None,
-    gap: float = LP_GAP,
-) -> Relaxation:
-    """Column generation from the prices on, exceeding limits at the price elastic if need be."""
-    reduced = _reduced(instance, prices)
-    least = np.minimum.reduceat(reduced, instance.start[:-1])
-    bound = float(least.sum()) - _offset(instance, prices)
-    best, distance = prices or _no_prices(instance), reduced - least[instance.job]
-    near = np.zeros(len(instance), bool)
-    count = min(len(instance), FIRST_COLUMNS * instance.jobs)
-    near[np.argpartition(distance, count - 1)[:count]] = True
-    near[_first_of_each(instance, distance)] = True
-    if columns is not None:
-        near[columns] = True
-    master = _Master(instance, elastic)
-    master.add(np.flatnonzero(near))
-    rounds = 0
-    while True:
-        rounds += 1
-        objective, trial, worth = master.solve()
-        reduced = _reduced(instance, trial)
-        least = np.minimum.reduceat(reduced, instance.start[:-1])
-        found = float(least.sum()) - _offset(instance, trial)
-        if found >= bound:
-            bound, best, distance = found, trial, reduced - least[instance.job]
-        if objective - bound <= gap * max(abs(objective), 1e-6) or rounds == MOST_ROUNDS:
-            break
-        gain = reduced - worth[instance.job]
-        gain[master.columns] = 0.0
-        entering = np.flatnonzero(gain < -1e-9)
-        if not len(entering):
-            break
-        if len(entering) > ENTERING * instance.jobs:
-            keep = np.argpartition(gain[entering], ENTERING * instance.jobs)
-            entering = entering[keep[: ENTERING * instance.jobs]]
-        master.add(np.sort(entering))
-    x, excess = master.solution()
-    return Relaxation(bound, best, distance, master.columns, x, excess, rounds)
-
-
-def _first_of_each(instance: Instance, distance: Floats) -> Ints:
-    """The first column of each job at distance 0."""
-    least = np.flatnonzero(distance <= 0)
-    return least[np.searchsorted(least, instance.start[:-1])]
-
-
-def _no_prices(instance: Instance) -> Prices:
-    return Prices(
-        tuple(np.zeros(len(limit.at_most)) for limit in instance.limits),
-        np.zeros(len(instance.peak.labels) if instance.peak else 0),
-    )
-
-
-class _Master:
-    """The relaxation over a growing set of columns, warm from one solve to the next.
-
-    Rows: one_of_<j>, then those of `coupling`, each with an excess at a price. HiGHS is called
-    directly: PuLP cannot add columns to a solved model. A test holds it to the PuLP model's answer.
-    """
-
-    def __init__(self, instance: Instance, elastic: float) -> None:
-        self.instance = instance
-        right = coupling(instance, np.zeros(0, np.intp))[1]
-        jobs, limits = instance.jobs, len(right)
-        self.peaks = len(instance.peak.labels) if instance.peak else 0
-        self.highs = highspy.Highs()
-        self.highs.setOptionValue("output_flag", False)
-        self.highs.setOptionValue("threads", 1)
-        none_i, none_f = np.zeros(0, np.int32), np.zeros(0)
-        self.highs.addRows(
-            jobs + limits,
-            np.concatenate([np.ones(jobs), np.full(limits, -np.inf)]),
-            np.concatenate([np.ones(jobs), right]),
-            0,
-            np.zeros(jobs + limits, np.int32),
-            none_i,
-            none_f,
-        )
-        # The excess of each limit, but not of the peak's rows; then z.
-        self.excesses = limits - self.peaks
-        for row in range(self.excesses):
-            self.highs.addCol(
-                elastic, 0.0, np.inf, 1, np.array([jobs + row], np.int32), np.array([-1.0])
-            )
-        if instance.peak is not None:
-            places = np.arange(jobs + self.excesses, jobs + limits, dtype=np.int32)
-            self.highs.addCol(
-                instance.peak.weight, 0.0, np.inf, len(places), places, -np.ones(len(places))
-            )
-        self.own = self.excesses + (instance.peak is not None)
-        self.columns = np.zeros(0, np.intp)
-
-    def add(self, columns: Ints) -> None:
-        part = coupling(self.instance, columns)[0]
-        lengths = np.diff(part.indptr) + 1
-        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        indices = np.empty(int(lengths.sum()), np.int32)
-        values = np.ones(len(indices))
-        others = np.ones(len(indices), bool)
-        others[starts] = False
-        indices[starts] = self.instance.job[columns]
-        indices[others] = part.indices + self.instance.jobs
-        values[others] = part.data
-        count = len(columns)
-        self.highs.addCols(
-            count,
-            self.instance.loss[columns],
-            np.zeros(count),
-            np.full(count, np.inf),
-            len(indices),
-            starts.astype(np.int32),
-            indices,
-            values,
-        )
-        self.columns = np.concatenate([self.columns, columns])
-
-    def solve(self) -> tuple[float, Prices, Floats]:
-        """The objective, the prices of the limits, and the worth of each job's row."""
-        if len(self.columns) and self.highs.getInfo().valid:
-            self.highs.setOptionValue("simplex_strategy", 4)  # primal: the basis stays feasible
-        self.highs.run()
-        if self.highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-            raise RuntimeError(f"HiGHS left the relaxation at {self.highs.getModelStatus()}")
-        duals = np.array(self.highs.getSolution().row_dual)
-        jobs = self.instance.jobs
-        # HiGHS's dual of a row "<= b" is negative; its rows were divided by their sizes.
-        pi = np.maximum(-duals[jobs:], 0.0)
-        limits, place = [], 0
-        for limit in self.instance.limits:
-            price = np.zeros(len(limit.at_most))
-            own = pi[place : place + len(limit.bounded)]
-            price[limit.bounded] = own / limit.sizes[limit.bounded]
-            limits.append(price)
-            place += len(limit.bounded)
-        peak = pi[place:]
-        if self.instance.peak is not None and peak.sum() > self.instance.peak.weight:
-            peak = peak * (self.instance.peak.weight / peak.sum())  # else z would be worth -inf
-        return float(self.highs.getObjectiveValue()), Prices(tuple(limits), peak), duals[:jobs]
-
-    def solution(self) -> tuple[Floats, float]:
-        """x of the columns, and by how much limits are exceeded in all."""
-        values = np.array(self.highs.getSolution().col_value)
-        return values[self.own :], float(values[: self.excesses].sum())
+    def _solve(
+        self, rows: Ints, below: float, gap: float, aim: float, options: dict[str, Any]
+    ) -> Outcome:
+        """The integer program over the columns in rows. HiGHS seeks only choices that are better than
+        below, and ends at one no worse than the aim."""
+        program = stated(self.relaxed.instance, rows)
+        left = None if self.time_limit_s is None else max(0.1, self._left())
+        if self.solver == "cbc":
+            solved = solve(program, solver=self.solver, gap=gap, time_limit_s=left)
+        else:
+            if math.isfinite(below):
+                options = {**options, "objective_bound": below + ROUNDING}
+            options = {**options, "objective_target": aim}
+            solved = solve(program, gap=gap, time_limit_s=left, **options)
+        self.nodes, self.stated = self.nodes + solved.nodes, len(rows)
+        if solved.x is not None:
+            found = chosen_by(self.instance, solved.x, rows)
+            if self.instance.kept(found) and self.instance.objective(found) < self.upper:
+                self.best, self.upper = found, self.instance.objective(found)
+        return solved

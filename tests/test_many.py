@@ -17,7 +17,8 @@ from isocost.optimizer.instance import (
     stated,
     undominated,
 )
-from isocost.optimizer.many import Answer, choose_many, relax
+from isocost.optimizer.many import Answer, choose_many
+from isocost.optimizer.relaxation import relax
 from isocost.optimizer.solver import Status, solve
 
 # Amounts are whole numbers and L has few digits, so that no choice is within rounding of a limit.
@@ -123,14 +124,22 @@ def test_the_filter_loses_no_optimum(instance: Instance) -> None:
 @given(instances())
 def test_the_relaxation_is_that_of_the_pulp_model(instance: Instance) -> None:
     """The restricted master talks to HiGHS itself; PuLP states the same over all columns."""
-    whole = stated(instance)
-    linear = solve(replace(whole, integer=np.zeros(len(whole.cost), bool)))
+    plain = linear(instance)
     relaxed = relax(instance)
-    if linear.status is Status.INFEASIBLE:
+    if plain is None:
         assert relaxed is None
         return
-    assert relaxed is not None
-    assert relaxed.bound == pytest.approx(linear.objective, rel=1e-6, abs=1e-7)
+    if relaxed is None:  # rounding showed what fractions hide
+        assert np.isinf(brute_force(instance))
+        return
+    assert relaxed.bound == pytest.approx(linear(relaxed.instance), rel=1e-6, abs=1e-7)
+    assert relaxed.bound >= plain - 1e-7
+
+
+def linear(instance: Instance) -> float | None:
+    whole = stated(instance)
+    found = solve(replace(whole, integer=np.zeros(len(whole.cost), bool)))
+    return None if found.status is Status.INFEASIBLE else found.objective
 
 
 @FEWER
@@ -191,6 +200,19 @@ def test_a_dominated_column_changes_nothing(instance: Instance, data: st.DataObj
     assert one.status is other.status
     if one.chosen is not None:
         assert other.objective == pytest.approx(one.objective, rel=1e-9)
+
+
+def test_a_quota_of_odd_size_holds_no_half_of_a_pair() -> None:
+    """Seven nodes for jobs of two or four: fractions would fill the seventh, whole jobs cannot."""
+    loss = np.tile([0.1, 0.2, 0.5], 4)
+    limit = Limit(
+        "quota", ("a",), np.tile([0, 0, -1], 4), np.tile([4.0, 2.0, 1.0], 4), np.array([7.0])
+    )
+    instance = Instance(np.arange(0, 13, 3), loss, (limit,))
+    relaxed, plain = relax(instance), linear(instance)
+    assert relaxed is not None
+    assert plain is not None
+    assert plain < relaxed.bound <= brute_force(instance) + 1e-9
 
 
 def test_a_plain_pareto_filter_would_be_wrong_under_quotas() -> None:
