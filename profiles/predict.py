@@ -11,23 +11,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import stats
 
 from ..catalog import Accelerator
 from ..catalog.files import did_you_mean
 from .hosts import Hosts
+from .law import Floats, points
 from .scaling import Z95, Scaling
 from .series import Series, group, row_points, shared_keys, value_of
 from .sheets import key as accelerator_key
 from .sheets import sheet
 from .spread import Spread
 from .table import Row
-from .transfer import Transfer, is_half
+from .transfer import Transfer, is_half, least_fixed_s
 
 MISMATCH_SIGMA = 0.3  # of a series that differs in one key from what is asked, e.g. the precision
 
 # The background's series differ by more than what a table and a question may share.
 BACKGROUND_KEYS = ("dataset", "framework", "precision", "source", "unit", "xla")
 UNKNOWN_SIGMA = 1.0  # of an accelerator without a data sheet
+PRIOR_EXCHANGES = 3.0
 EXCHANGE_SIGMA = 0.5  # of exchange that was measured on one accelerator and is kept on another
 
 
@@ -72,7 +75,7 @@ class Predictor:
             keys,
             accelerators,
             Spread.learned([(each.points, each.step_s) for each in series]),
-            Transfer.of([*series, *group(background, BACKGROUND_KEYS)], accelerators),
+            Transfer.of(series, accelerators, group(background, BACKGROUND_KEYS)),
             Hosts.of(measured),
         )
 
@@ -165,7 +168,7 @@ class Predictor:
             return None
         exchanges = [float((fit.step_s(at) - fit.step_s(alone))[0]) for _, fit, _ in fits]
         exchange = float(np.median(exchanges))
-        apart = float(np.std(exchanges)) if len(exchanges) > 1 else EXCHANGE_SIGMA * exchange
+        apart = deviation_of_another(exchanges, EXCHANGE_SIGMA * exchange)
         mismatch = MISMATCH_SIGMA * min(each[2] for each in fits)
         if target is None or not known:
             step = float(np.exp(np.mean([np.log(fit.step_s(alone)[0]) for _, fit, _ in fits])))
@@ -180,12 +183,28 @@ class Predictor:
                     name: (float(fit.step_s(alone)[0]), float(self.spread.sigma(fit, alone)[0][0]))
                     for name, fit, _ in known
                 },
+                least_fixed_s([_alone(fit) for _, fit, _ in known]),
             )
         total = step + exchange
         # The reading it is compared with is as noisy as those elsewhere.
         noise = float(np.median([fit.deviation.noise for _, fit, _ in fits]))
         sigma = math.hypot(mismatch, open_ * step / total, apart / total, noise)
         return _prediction(row, total, sigma, "transferred")
+
+
+def deviation_of_another(found: Sequence[float], guess: float) -> float:
+    """The deviation that makes a normal's 90 % interval as wide as Student's of one more of the found,
+    whose own deviation is guessed beforehand as if from PRIOR_EXCHANGES of them."""
+    count, freedom = len(found), PRIOR_EXCHANGES + len(found) - 1
+    squares = PRIOR_EXCHANGES * guess**2 + len(found) * float(np.var(found))
+    wider = float(stats.t.ppf(0.95, freedom)) / Z95
+    return wider * math.sqrt(squares / freedom * (1 + 1 / count))
+
+
+def _alone(fit: Scaling) -> tuple[list[float], Floats]:
+    """The batches that a series was measured at, and their step seconds on one device."""
+    batches = fit.knots.tolist()
+    return batches, fit.step_s(points([(batch, 1, 1, 1) for batch in batches]))
 
 
 def predicted_cells(one: Prediction | None) -> dict[str, str]:

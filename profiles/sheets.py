@@ -1,5 +1,11 @@
 """Data sheets by whatever name a table gives an accelerator: the catalog's, and of cards that
-measurements were published of but nobody rents out."""
+measurements were published of but nobody rents out.
+
+A sheet's FLOP/s are those of every lane at the boost clock. Training holds a clock between boost and
+base, which is what the card's power allows; and where lanes serve whole numbers too, those take 36
+instructions for every 100 of floats (NVIDIA's Turing white paper): 100/136 of the lanes are left.
+Kepler's schedulers moreover feed 128 of 192 lanes, unless two instructions can go at once.
+"""
 
 import csv
 import math
@@ -31,27 +37,33 @@ _MEANT = {
     "RTX": "RTX2080TI",
 }
 
+MATRIX_UNITS = 2.1  # times float32's rate: lanes alone reach twice that at 16 bit
+TYPICAL_CLOCK = 0.9  # of the boost clock, where no base clock is known: what those known have
+
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
     """An accelerator's rates by the `key` of its name: dense FLOP/s in float32 and at 16 bit, memory
-    bytes/s; the share of its lanes that ordinary instruction streams can feed; its architecture (its own
-    name where that is not known)."""
+    bytes/s; its architecture (its own name where that is not known); the share of its boost clock that it
+    holds, and of its lanes that are left for floats."""
 
     name: str
     flops: float
     half_flops: float
     bytes_s: float
-    fed: float = 1.0
     architecture: str = ""
+    clock: float = 1.0
+    float_lanes: float = 1.0
 
     def rate(self, half: bool) -> float:
         """The sheet's FLOP/s."""
         return self.half_flops if half else self.flops
 
-    def fed_rate(self, half: bool) -> float:
-        """FLOP/s of the lanes that are fed."""
-        return self.fed * self.rate(half)
+    def held_rate(self, half: bool) -> float:
+        """FLOP/s at the clock that is held, of the lanes left for floats; matrix units have no others
+        to serve."""
+        lanes = 1.0 if half and self.half_flops > MATRIX_UNITS * self.flops else self.float_lanes
+        return self.clock * lanes * self.rate(half)
 
 
 def key(name: str) -> str:
@@ -74,16 +86,15 @@ def _own() -> Mapping[str, Sheet]:
             float(row["fp32_tflops"]),
             float(row["fp16_tflops"]) if row["fp16_tflops"] else None,
             float(row["bandwidth_gb_s"]),
-            float(row["fed"] or 1.0),
         )
         for row in _rows("sheets.csv")
     }
 
 
 @lru_cache
-def _architectures() -> Mapping[str, str]:
-    """By key, as the makers' white papers name them."""
-    return {key(row["name"]): row["architecture"] for row in _rows("architectures.csv")}
+def _architectures() -> Mapping[str, Mapping[str, str]]:
+    """By key: architecture, clocks and lanes left for floats."""
+    return {key(row["name"]): row for row in _rows("architectures.csv")}
 
 
 def _rows(name: str) -> list[dict[str, str]]:
@@ -91,18 +102,19 @@ def _rows(name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
-def _sheet(
-    name: str, fp32: float | None, fp16: float | None, gb_s: float, fed: float = 1.0
-) -> Sheet:
+def _sheet(name: str, fp32: float | None, fp16: float | None, gb_s: float) -> Sheet:
     # A TPU has one rate, in bfloat16; a card without a 16-bit rate computes as in float32.
     full = fp32 if fp32 is not None else (fp16 or math.nan) / 2
+    known = _architectures().get(key(name), {})
+    base, boost = known.get("base_mhz"), known.get("boost_mhz")
     return Sheet(
         key(name),
         full * 1e12,
         (fp16 if fp16 is not None else full) * 1e12,
         gb_s * 1e9,
-        fed,
-        _architectures().get(key(name), key(name)),
+        known.get("architecture", key(name)),
+        math.sqrt(float(base) / float(boost)) if base and boost else TYPICAL_CLOCK,
+        float(known.get("float_lanes", 1.0)),
     )
 
 

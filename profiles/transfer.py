@@ -1,26 +1,33 @@
 """Carries step times over to an accelerator on which a model was not measured. No I/O.
 
-    log T(e, a) = size_e - w_e . x_a + u_a + v_ea,     x_a = (log P_a, log W_a)
+    log T(e, a) = size_e + (1 - FIXED_SLOWER s_e) (R_a - w_e . x_a) + u_a + s_e h_a + v_ea
 
-e a workload (model, precision, ... at a batch), a an accelerator with the data sheet's rate P (at
-the workload's precision, of the lanes that are fed) and memory bandwidth W: the roofline between
-its two slopes. w_e is about (1/2, 1/2), shared by all workloads but for what they differ by, more
-so the less alike they are in step time and batch; u_a is what every workload finds on an accelerator beyond its sheet; v_ea is
-the pair's own. All are Gaussian with the spreads below, so the prediction and its sigma are the
-conditional normal given every measurement of the table. An accelerator that no workload was
-measured on is predicted from its sheet, with the spread of u as its uncertainty. How far sigma
-reaches is set right by leaving out each model on each accelerator, and each accelerator.
+    R_a = 2 log(P_a^(-1/2) + (I W_a)^(-1/2)),     x_a = (log P_a, log W_a)
+
+e a workload (model, precision, ... at a batch), a an accelerator with the FLOP/s P that it holds (at
+the workload's precision; see `sheets`) and memory bandwidth W: R the roofline at the INTENSITY I,
+passing slowly from one limit to the other because a step's operations lie decades apart in intensity.
+s_e is the share of the step that does not grow with the batch, launches above all, which a quicker
+accelerator hastens less. w_e is about 0, shared by all workloads but for what they differ by, more so
+the less alike they are in step time and batch; u_a is what every workload finds on an accelerator
+beyond its sheet, h_a what fixed shares find; v_ea is the pair's own. All are Gaussian with the
+spreads below, so the prediction and its sigma are the conditional normal given every measurement of
+the table. An accelerator that no workload was measured on is predicted from its sheet, with the
+spread of u as its uncertainty. How far sigma reaches is set right by leaving out each model on each
+accelerator, and each accelerator.
 
 Exchange between devices does not depend on the accelerator: its time is kept.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 from scipy.linalg import cho_factor, cho_solve
+from scipy.optimize import nnls
 
 from ..catalog import Accelerator
 from .law import Floats
@@ -29,9 +36,14 @@ from .scaling import Z95
 from .series import Series
 from .sheets import Sheet, sheet
 
+# FLOPs for each byte of a typical operation: large products have hundreds, normalisation and the
+# optimiser a few. Public sources tell 30 from 400 hardly at all.
+INTENSITY = 100.0
+FIXED_SLOWER = 0.5  # a fixed cost differs between accelerators less than a sample's by that part
 ALIKE = 40  # the most alike workloads that take part in one prediction
 BATCH_REACH = 1.5  # a series is read so far beyond its measured batches
 SIZE_REACH = 2.0  # workloads are alike whose log sizes and log batches differ by no more
+SHEET_REACH = 0.15  # accelerators are one chip's whose log rates differ by no more
 PRECISION_APART = 6.0  # and in precision, as far as so much in size
 OTHER_PRECISION = 0.3  # how alike float32 and 16 bit are
 READING = 0.03  # relative error of a measured step
@@ -39,7 +51,7 @@ FLAT = 5.0  # of a workload's size: nothing is known before it is measured
 PRIOR_SHEETS = 2  # accelerators that the guesses are worth
 LEARN_FROM = 40  # workloads that the spreads are fitted on
 PRIOR_SPREAD = 0.7  # of the logarithm of each spread
-PRIOR_LEFT_OUT = 6.0  # models or accelerators left out that sigma as it stands is worth
+PRIOR_LEFT_OUT = 2.0  # models or accelerators left out that sigma as it stands is worth
 HELD = 0.9
 
 
@@ -60,6 +72,7 @@ class Spreads:
     model_shift: float = 0.2
     own_slope: float = 0.1
     own_shift: float = 0.06
+    fixed_shift: float = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +86,11 @@ class _Reading:
     log_size: float
     log_batch: float
     half: bool
-    log_rates: tuple[float, float]
+    log_rates: tuple[float, float]  # at the workload's precision
+    log_sheet: tuple[float, float]  # in float32
     architecture: str
     noise: float
+    fixed_share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +101,7 @@ class _Workload:
     half: bool
     placement: tuple[float, float, float]
     steps: Mapping[float, Mapping[str, float]]  # log step time by batch and accelerator
+    fixed_s: float  # of a step, whatever the batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,27 +118,27 @@ class Transfer:
     reach: tuple[float, float]
 
     @classmethod
-    def of(cls, series: Sequence[Series], accelerators: Mapping[str, Accelerator]) -> "Transfer":
-        names = {each.accelerator for each in series}
+    def of(
+        cls,
+        series: Sequence[Series],
+        accelerators: Mapping[str, Accelerator],
+        background: Sequence[Series] = (),
+    ) -> "Transfer":
+        """background: others' series, which tell what accelerators find; how far to trust any of it,
+        the table's own series say where they can."""
+        names = {each.accelerator for each in (*series, *background)}
         known = {name: sheet(name, accelerators) for name in names}
         sheets = {name: each for name, each in known.items() if each is not None}
-        found: dict[tuple[str, ...], list[Series]] = {}
-        for each in series:
-            if each.rows[0].batch is not None and each.accelerator in sheets:
-                found.setdefault((each.model, *each.keys.values()), []).append(each)
-        workloads = tuple(
-            _workload(members)
-            for members in found.values()
-            if len({each.accelerator for each in members}) > 1
-        )
-        settings = [(workload, batch) for workload in workloads for batch in workload.steps]
+        own = [(each, batch) for each in _workloads(series, sheets) for batch in each.steps]
+        others = [(each, batch) for each in _workloads(background, sheets) for batch in each.steps]
         readings = tuple(
             tuple(_readings(number, workload, batch, workload.steps[batch], sheets))
-            for number, (workload, batch) in enumerate(settings)
+            for number, (workload, batch) in enumerate([*own, *others])
         )
-        used = _some([each for group in readings for each in group])
-        spreads = _learned(used)
-        reach = _reaches(used, spreads, _heavier(len(sheets)))
+        telling = readings[: len(own)] if len(own) > 1 else readings
+        some = telling[:: max(1, len(telling) // LEARN_FROM)][:LEARN_FROM]
+        spreads = _learned([each for group in some for each in group])
+        reach = _reaches(telling, some, spreads, _heavier(len(sheets)))
         return cls(readings, sheets, spreads, reach)
 
     def step_s(
@@ -132,33 +148,48 @@ class Transfer:
         batch: float,
         target: Sheet,
         sources: Mapping[str, tuple[float, float]],
+        fixed_s: float = 0.0,
     ) -> tuple[float, float]:
         """Step time and its log-standard-deviation on target, from those on source accelerators.
 
         sources: step seconds at that batch and their own log-standard-deviation, by accelerator; each must
-        have a sheet.
+        have a sheet. fixed_s: what of them does not grow with the batch.
         """
         sheets = {**self.sheets, target.name: target}
         logs = {name: math.log(step_s) for name, (step_s, _) in sources.items()}
-        asked = _Workload(model, half, (1, 1, 1), {batch: logs})
+        asked = _Workload(model, half, (1, 1, 1), {batch: logs}, fixed_s)
         readings = _readings(-1, asked, batch, logs, sheets)
         readings = [
             replace(each, noise=math.hypot(READING, sources[each.accelerator][1]))
             for each in readings
         ]
         mine = readings[0]
-
-        def apart(others: tuple[_Reading, ...]) -> float:
-            other = others[0]
-            distance = abs(other.log_size - mine.log_size) + abs(other.log_batch - mine.log_batch)
-            return distance + PRECISION_APART * (other.half != half)
-
-        for others in sorted(self.readings, key=apart)[:ALIKE]:
+        for others in _alike(self.readings, mine):
             readings += others
-        query = _reading(-1, model, target.name, 0.0, mine.log_size, batch, half, target)
+        query = replace(
+            mine,
+            accelerator=target.name,
+            log_rates=_log_rates(target, half),
+            log_sheet=_log_rates(target, False),
+            architecture=target.architecture,
+            noise=READING,
+        )
         step_s, sigma = _conditional([*readings, query], self.spreads)
         reach = self.reach[target.name not in self.sheets]
         return step_s, sigma * _heavier(len(self.sheets)) * reach
+
+
+def _workloads(series: Sequence[Series], sheets: Mapping[str, Sheet]) -> list[_Workload]:
+    """Those that several accelerators with sheets measured."""
+    found: dict[tuple[str, ...], list[Series]] = {}
+    for each in series:
+        if each.rows[0].batch is not None and each.accelerator in sheets:
+            found.setdefault((each.model, *each.keys.values()), []).append(each)
+    return [
+        _workload(members)
+        for members in found.values()
+        if len({each.accelerator for each in members}) > 1
+    ]
 
 
 def _workload(members: Sequence[Series]) -> _Workload:
@@ -181,7 +212,20 @@ def _workload(members: Sequence[Series]) -> _Workload:
         if len(here2) > 1:
             steps[batch] = here2
     first = members[0]
-    return _Workload(first.model, is_half(first.rows[0].cell("precision")), placement, steps)
+    half = is_half(first.rows[0].cell("precision"))
+    fixed = least_fixed_s([(list(c), np.exp(list(c.values()))) for c in curves.values()])
+    return _Workload(first.model, half, placement, steps, fixed)
+
+
+def least_fixed_s(curves: Iterable[tuple[Sequence[float], Floats]]) -> float:
+    """The least cost a, of batches and step seconds each, in T = a + c b by relative error, neither
+    negative; 0 where no curve has two batches."""
+    found = []
+    for batches, step_s in curves:
+        if len(batches) > 1:
+            terms = np.column_stack([1 / step_s, np.asarray(batches) / step_s])
+            found.append(float(nnls(terms, np.ones(len(step_s)))[0][0]))
+    return min(found, default=0.0)
 
 
 def is_half(precision: str) -> bool:
@@ -200,52 +244,52 @@ def _readings(
     steps: Mapping[str, float],
     sheets: Mapping[str, Sheet],
 ) -> list[_Reading]:
-    rates = [_log_rates(sheets[name], workload.half) for name in steps]
-    size = float(
-        np.mean([log + sum(rate) / 2 for log, rate in zip(steps.values(), rates, strict=True)])
-    )
+    rates = {name: _log_rates(sheets[name], workload.half) for name in steps}
+    middle = float(np.mean(list(steps.values())))
+    size = middle - float(np.mean([_roofline(np.array(rate)) for rate in rates.values()]))
+    share = min(workload.fixed_s / math.exp(middle), 1.0)
     return [
-        _reading(number, workload.model, name, log, size, batch, workload.half, sheets[name])
+        _Reading(
+            number,
+            workload.model,
+            name,
+            log,
+            size,
+            math.log(batch),
+            workload.half,
+            rates[name],
+            _log_rates(sheets[name], False),
+            sheets[name].architecture,
+            READING,
+            share,
+        )
         for name, log in steps.items()
     ]
 
 
-def _reading(
-    number: int,
-    model: str,
-    name: str,
-    log_step: float,
-    log_size: float,
-    batch: float,
-    half: bool,
-    at: Sheet,
-) -> _Reading:
-    rates = _log_rates(at, half)
-    return _Reading(
-        number,
-        model,
-        name,
-        log_step,
-        log_size,
-        math.log(batch),
-        half,
-        rates,
-        at.architecture,
-        READING,
-    )
-
-
 def _log_rates(at: Sheet, half: bool) -> tuple[float, float]:
-    return math.log(at.fed_rate(half)), math.log(at.bytes_s)
+    return math.log(at.held_rate(half)), math.log(at.bytes_s)
+
+
+def _roofline(log_rates: Floats) -> Floats:
+    """R of log rates, shape (..., 2)."""
+    compute, memory = log_rates[..., 0], log_rates[..., 1] + math.log(INTENSITY)
+    return np.asarray(2 * np.logaddexp(-compute / 2, -memory / 2))
 
 
 # Scales of log rates: a middling accelerator, about which slopes turn.
-_MIDDLE = (math.log(20e12), math.log(700e9))
+_MIDDLE = np.array([math.log(20e12), math.log(700e9)])
 
 
 def _covariances(readings: Sequence[_Reading]) -> tuple[Floats, list[Floats], Floats]:
     """The mean of each log step but for the size, the matrices that Spreads weigh, and the rest."""
-    rates = np.array([each.log_rates for each in readings]) - _MIDDLE
+    rates = np.array([each.log_rates for each in readings])
+    share = np.array([each.fixed_share for each in readings])
+    hastened = 1 - FIXED_SLOWER * share
+    mean = hastened * (_roofline(rates) - _roofline(_MIDDLE))
+    sheets = np.array([each.log_sheet for each in readings])
+    apart = ((sheets[:, None, :] - sheets[None, :, :]) ** 2).sum(axis=2)
+    rates = (rates - _MIDDLE) * hastened[:, None]
     size = np.array([each.log_size for each in readings])
     batch = np.array([each.log_batch for each in readings])
     half = np.array([each.half for each in readings])
@@ -263,16 +307,17 @@ def _covariances(readings: Sequence[_Reading]) -> tuple[Floats, list[Floats], Fl
     all_ = np.ones_like(alike)
     terms = [
         all_ * slopes,
-        all_ * same_accelerator,
+        np.exp(-apart / SHEET_REACH**2 / 2),
         _same([each.architecture for each in readings]),
         *(
             matrix
-            for share in (alike, alike * same_model, own)
-            for matrix in (share * slopes, share * same_accelerator)
+            for near in (alike, alike * same_model, own)
+            for matrix in (near * slopes, near * same_accelerator)
         ),
+        np.outer(share, share) * same_accelerator,
     ]
     noise = np.diag([each.noise**2 for each in readings])
-    return -rates.sum(axis=1) / 2, terms, FLAT**2 * own + noise
+    return mean, terms, FLAT**2 * own + noise
 
 
 def _same(names: Sequence[object]) -> Floats:
@@ -298,49 +343,72 @@ def _heavier(sheets: int) -> float:
     return float(stats.t.ppf(0.95, sheets + PRIOR_SHEETS)) / Z95
 
 
-def _some(readings: Sequence[_Reading]) -> list[_Reading]:
-    """Those of LEARN_FROM workloads, evenly chosen."""
-    numbers = sorted({each.workload for each in readings})
-    stride = max(1, len(numbers) // LEARN_FROM)
-    chosen = set(numbers[::stride][:LEARN_FROM])
-    return [each for each in readings if each.workload in chosen]
+def _alike(readings: Iterable[tuple[_Reading, ...]], mine: _Reading) -> list[tuple[_Reading, ...]]:
+    """Those of the ALIKE workloads that are most alike."""
+
+    def apart(others: tuple[_Reading, ...]) -> float:
+        other = others[0]
+        distance = abs(other.log_size - mine.log_size) + abs(other.log_batch - mine.log_batch)
+        return distance + PRECISION_APART * (other.half != mine.half)
+
+    return sorted(readings, key=apart)[:ALIKE]
 
 
-def _reaches(used: Sequence[_Reading], spreads: Spreads, heavier: float) -> tuple[float, float]:
+def _reaches(
+    readings: Sequence[tuple[_Reading, ...]],
+    some: Sequence[tuple[_Reading, ...]],
+    spreads: Spreads,
+    heavier: float,
+) -> tuple[float, float]:
     """By what sigma holds HELD of the readings of a model on an accelerator, left out, where others
-    were measured there; and of an accelerator, left out.
+    were measured there; and of an accelerator, left out. some: the workloads it is tried on.
 
     With K the covariance of y, the left-out rows B have the errors inv(inv(K)_BB) (inv(K) y)_B of
     covariance inv(inv(K)_BB) (Rasmussen and Williams, 5.4.2). Rows left out together count as one.
     """
-    if len({each.workload for each in used}) < 2:
+    if len(readings) < 2:
         return 1.0, 1.0
-    mean, terms, rest = _covariances(used)
-    covariance = Readings(mean, terms, rest).covariance(np.array(astuple(spreads)))
-    inverse = np.linalg.inv(covariance)
-    y = np.array([each.log_step for each in used]) - mean
-    weighed = inverse @ (y - y.mean())
+    seen: dict[tuple[str, str], list[float]] = {}
+    unseen: dict[str, list[float]] = {}
+    for group in some:
+        used = [each for others in _alike(readings, group[0]) for each in others]
+        mean, terms, rest = _covariances(used)
+        covariance = Readings(mean, terms, rest).covariance(np.array(astuple(spreads)))
+        inverse = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
+        y = np.array([each.log_step for each in used]) - mean
+        weighed = inverse @ (y - y.mean())
+        accelerators = np.array([each.accelerator for each in used])
+        mine = np.array([each.model == group[0].model for each in used])
+        own = np.array([each.workload == group[0].workload for each in used])
+        for name in dict.fromkeys(accelerators[own]):
+            there = accelerators == name
+            if (there & ~mine).any():
+                ratio = _ratio(inverse, weighed, there & mine, there & own)
+                seen.setdefault((group[0].model, name), []).append(ratio)
+            unseen.setdefault(name, []).append(_ratio(inverse, weighed, there, there & own))
+    return _reach(list(seen.values()), heavier, 1), _reach(list(unseen.values()), heavier, 0)
 
-    def reach(marks: Sequence[tuple[str, ...]]) -> float:
-        ratios, shares = [], []
-        for mark in dict.fromkeys(marks):
-            rows = np.array([i for i, other in enumerate(marks) if other == mark])
-            open_ = np.linalg.inv(inverse[np.ix_(rows, rows)])
-            error = np.abs(open_ @ weighed[rows])
-            ratios.append(error / np.sqrt(np.diag(open_)))
-            shares.append(np.full(len(rows), 1 / len(rows)))
-        held = np.quantile(
-            np.concatenate(ratios), HELD, weights=np.concatenate(shares), method="inverted_cdf"
-        )
-        weight = len(ratios) / (len(ratios) + PRIOR_LEFT_OUT)
-        return float((held / Z95 / heavier) ** weight)
 
-    models: dict[str, set[str]] = {}
-    for each in used:
-        models.setdefault(each.accelerator, set()).add(each.model)
-    others = all(len(found) > 1 for found in models.values())
-    seen = reach([(each.model, each.accelerator) for each in used]) if others else 1.0
-    return seen, reach([(each.accelerator,) for each in used])
+def _ratio(
+    inverse: Floats, weighed: Floats, out: NDArray[np.bool_], asked: NDArray[np.bool_]
+) -> float:
+    """The error of the asked one of the rows left out, over its sigma."""
+    rows = np.flatnonzero(out)
+    open_ = np.linalg.inv(inverse[np.ix_(rows, rows)])
+    place = int(np.flatnonzero(asked[rows])[0])
+    return float(abs(open_[place] @ weighed[rows]) / math.sqrt(open_[place, place]))
+
+
+def _reach(units: Sequence[Sequence[float]], heavier: float, last: int) -> float:
+    """From errors over sigma of each unit left out. last: 1 where one more unit is to keep the bound as
+    often (the conformal level, Vovk et al.), 0 where units are too few for that."""
+    if not units:
+        return 1.0
+    count = len(units)
+    shares = np.concatenate([np.full(len(each), 1 / len(each)) for each in units])
+    level = min(HELD * (count + last) / count, 1.0)
+    held = np.quantile(np.concatenate(units), level, weights=shares, method="inverted_cdf")
+    return float((held / Z95 / heavier) ** (count / (count + PRIOR_LEFT_OUT)))
 
 
 def _learned(used: Sequence[_Reading]) -> Spreads:

@@ -7,12 +7,13 @@ import pytest
 
 from isocost.catalog import load
 from isocost.profiles.law import points
+from isocost.profiles.predict import deviation_of_another
 from isocost.profiles.scaling import Scaling
 from isocost.profiles.series import group
 from isocost.profiles.sheets import Sheet, sheet
 from isocost.profiles.spread import Kind, Spread, left_out
 from isocost.profiles.table import Row
-from isocost.profiles.transfer import Spreads, Transfer
+from isocost.profiles.transfer import INTENSITY, Spreads, Transfer, least_fixed_s
 
 ACCELERATORS = load().accelerators
 
@@ -24,8 +25,9 @@ def _sheet(name: str) -> Sheet:
 
 
 def _step_log(at: Sheet) -> float:
-    """A step as the sheet has it, between its two rates."""
-    return 36.0 - (math.log(at.fed_rate(False)) + math.log(at.bytes_s)) / 2
+    """A step as the sheet has it: the roofline of its two rates."""
+    compute, memory = math.log(at.held_rate(False)), math.log(INTENSITY * at.bytes_s)
+    return 36.0 + 2 * math.log(math.exp(-compute / 2) + math.exp(-memory / 2))
 
 
 def _rows(slower: dict[str, float], models: int = 8) -> list[Row]:
@@ -93,3 +95,60 @@ def test_rows_measured_again_with_other_results_widen_the_interval_of_measured_o
     once = points([(b, 1, 1, 1) for b in (8, 16, 32, 64)])
     fit = Scaling.fit(once, once.batch / 100)
     assert (spread.sigma(fit, once)[0] > Spread.assumed().sigma(fit, once)[0]).all()
+
+
+def test_a_sheets_rate_is_what_the_card_holds() -> None:
+    t4, v100, a40, k80 = (_sheet(name) for name in ("T4", "V100", "A40", "K80"))
+    assert t4.held_rate(False) / t4.flops == pytest.approx(math.sqrt(585 / 1590))
+    assert v100.held_rate(False) / v100.flops > 0.9
+    # Lanes that serve whole numbers too have fewer left; matrix units serve nothing else.
+    assert a40.held_rate(False) / a40.flops < 0.8 * a40.held_rate(True) / a40.half_flops
+    assert k80.held_rate(False) / k80.flops < 0.5
+    for each in (t4, v100, a40, k80):
+        assert 0 < each.held_rate(True) <= each.half_flops
+
+
+def test_the_least_fixed_cost_of_curves_over_the_batch_is_kept() -> None:
+    batches = [8.0, 16.0, 64.0]
+    curves = [(batches, a + np.array(batches) / 500) for a in (0.02, 0.05)]
+    assert least_fixed_s(curves) == pytest.approx(0.02, rel=1e-6)
+    assert least_fixed_s([([8.0], np.array([0.1]))]) == 0.0
+    assert least_fixed_s([(batches, np.array(batches) / 500)]) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_step_of_fixed_cost_gains_less_from_a_quicker_accelerator() -> None:
+    transfer = Transfer((), {s.name: s for s in map(_sheet, ("T4", "P100"))}, Spreads(), (1, 1))
+    sources = {each.name: (0.1, 0.0) for each in map(_sheet, ("T4", "P100"))}
+    steps = [
+        transfer.step_s("mine", False, 32.0, _sheet("V100"), sources, fixed_s)[0]
+        for fixed_s in (0.0, 0.03, 0.06, 0.1, 0.5)
+    ]
+    assert steps == sorted(steps)
+    assert steps[0] < 0.75 * steps[-1] < 0.1
+
+
+def test_the_same_chip_with_more_memory_is_surer_than_another_of_its_architecture() -> None:
+    transfer = Transfer((), {s.name: s for s in map(_sheet, ("V100", "P100"))}, Spreads(), (1, 1))
+    sources = {_sheet("V100").name: (0.1, 0.0)}
+    twin, sigma = transfer.step_s("mine", False, 32.0, _sheet("V100-32GB"), sources)
+    assert twin == pytest.approx(0.1, rel=0.01)
+    other = transfer.step_s("mine", False, 32.0, _sheet("TITANV"), sources)[1]
+    assert sigma < other
+
+
+def test_what_others_measured_does_not_say_how_far_a_table_is_to_be_trusted() -> None:
+    own = group(_rows({"V100": 1.0, "P100": 1.1, "T4": 0.9}), ())
+    others = group(_rows({"V100": 1.0, "A100": 2.0, "RTX2080Ti": 0.5}, models=3), ())
+    alone, helped = Transfer.of(own, ACCELERATORS), Transfer.of(own, ACCELERATORS, others)
+    assert helped.spreads == alone.spreads
+    assert len(helped.readings) > len(alone.readings)
+    assert _sheet("A100").name in helped.sheets
+    assert Transfer.of([], ACCELERATORS, others).readings
+
+
+def test_exchange_seen_on_few_accelerators_leaves_that_of_another_open() -> None:
+    """Two alike say less than four, and some that differ less than some that do not."""
+    alike = [deviation_of_another([1.0] * count, 0.5) for count in (1, 2, 4, 16)]
+    assert alike == sorted(alike, reverse=True)
+    assert alike[-1] < 0.5 < alike[0]
+    assert deviation_of_another([0.5, 1.0, 1.5], 0.5) > deviation_of_another([1.0] * 3, 0.5)
