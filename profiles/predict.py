@@ -8,15 +8,16 @@ are carried over from those on which it was (`transfer`). No I/O.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import stats
+from scipy.optimize import isotonic_regression
 
 from ..catalog import Accelerator
 from ..catalog.files import did_you_mean
 from .hosts import Hosts
-from .law import Floats, points
+from .law import Floats, Points, points
 from .scaling import Z95, Scaling
 from .series import Series, group, row_points, shared_keys, value_of
 from .sheets import key as accelerator_key
@@ -30,7 +31,8 @@ MISMATCH_SIGMA = 0.3  # of a series that differs in one key from what is asked, 
 # The background's series differ by more than what a table and a question may share.
 BACKGROUND_KEYS = ("dataset", "framework", "precision", "source", "unit", "xla")
 UNKNOWN_SIGMA = 1.0  # of an accelerator without a data sheet
-PRIOR_EXCHANGES = 3.0
+PRIOR_EXCHANGES = 3.0  # that EXCHANGE_SIGMA is worth
+MOST_CARRIED = 12  # batches of a curve that is carried over
 EXCHANGE_SIGMA = 0.5  # of exchange that was measured on one accelerator and is kept on another
 
 
@@ -56,6 +58,7 @@ class Predictor:
     hosts: Hosts
     _fits: dict[tuple[int, ...], Scaling] = field(default_factory=dict)
     _looked_up: dict[tuple[str, ...], tuple[list[int], int]] = field(default_factory=dict)
+    _curves: dict[tuple[object, ...], "_Curve"] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -154,25 +157,52 @@ class Predictor:
         return self._fits[mark]
 
     def _transferred(self, row: Row) -> Prediction | None:
-        """From the accelerators the model was measured on: compute by `transfer`, exchange kept."""
-        target = sheet(row.cell("accelerator"), self.accelerators)
-        at = row_points([row])
-        alone = at.alone()
-        fits = []
+        """From the accelerators the model was measured on: on the curve that is carried over from the
+        batches measured there, with their shape between."""
+        near = []
         for accelerator in dict.fromkeys(each.accelerator for each in self.series):
-            near, differing = self._nearest(row, accelerator)
-            if near:
-                fits.append((accelerator, self._fit(near), differing))
-        known = [each for each in fits if each[0] in self.transfer.sheets]
-        if not fits:
+            members, differing = self._nearest(row, accelerator)
+            if members:
+                near.append((accelerator, tuple(members), differing))
+        if not near:
             return None
-        exchanges = [float((fit.step_s(at) - fit.step_s(alone))[0]) for _, fit, _ in fits]
+        fits = [(accelerator, self._fit(members)) for accelerator, members, _ in near]
+        at = row_points([row])
+        half = is_half(row.cell("precision"))
+        mark = (tuple(near), accelerator_key(row.cell("accelerator")), half, at.places()[0])
+        if mark not in self._curves:
+            self._curves[mark] = self._carried_over(row, at, fits)
+        step, sigma = self._curves[mark].at(float(at.batch[0]), _typical_s(fits, at))
+        return _prediction(
+            row,
+            step,
+            math.hypot(sigma, MISMATCH_SIGMA * min(each[2] for each in near)),
+            "transferred",
+        )
+
+    def _carried_over(self, row: Row, at: Points, fits: Sequence[tuple[str, Scaling]]) -> "_Curve":
+        """The curve at a row's placement: more samples never take less time."""
+        batches = np.unique(np.concatenate([fit.knots for _, fit in fits]))
+        some = np.unique(np.linspace(0, len(batches) - 1, MOST_CARRIED).round().astype(int))
+        batches = batches[some] if len(batches) > MOST_CARRIED else batches
+        rungs = [replace(at, batch=np.array([batch])) for batch in batches]
+        found = np.array([self._carried(row, rung, fits) for rung in rungs])
+        steps = isotonic_regression(found[:, 0]).x
+        typical = np.array([_typical_s(fits, rung) for rung in rungs])
+        return _Curve(batches, typical, steps, found[:, 1])
+
+    def _carried(
+        self, row: Row, at: Points, fits: Sequence[tuple[str, Scaling]]
+    ) -> tuple[float, float]:
+        """Step and log-standard-deviation at one batch: compute by `transfer`, exchange kept."""
+        target = sheet(row.cell("accelerator"), self.accelerators)
+        alone = at.alone()
+        known = [each for each in fits if each[0] in self.transfer.sheets]
+        exchanges = [float((fit.step_s(at) - fit.step_s(alone))[0]) for _, fit in fits]
         exchange = float(np.median(exchanges))
         apart = deviation_of_another(exchanges, EXCHANGE_SIGMA * exchange)
-        mismatch = MISMATCH_SIGMA * min(each[2] for each in fits)
         if target is None or not known:
-            step = float(np.exp(np.mean([np.log(fit.step_s(alone)[0]) for _, fit, _ in fits])))
-            open_ = UNKNOWN_SIGMA
+            step, open_ = _typical_s(fits, alone), UNKNOWN_SIGMA
         else:
             step, open_ = self.transfer.step_s(
                 row.cell("model").lower(),
@@ -181,15 +211,36 @@ class Predictor:
                 target,
                 {
                     name: (float(fit.step_s(alone)[0]), float(self.spread.sigma(fit, alone)[0][0]))
-                    for name, fit, _ in known
+                    for name, fit in known
                 },
-                least_fixed_s([_alone(fit) for _, fit, _ in known]),
+                least_fixed_s([_alone(fit) for _, fit in known]),
             )
         total = step + exchange
         # The reading it is compared with is as noisy as those elsewhere.
-        noise = float(np.median([fit.deviation.noise for _, fit, _ in fits]))
-        sigma = math.hypot(mismatch, open_ * step / total, apart / total, noise)
-        return _prediction(row, total, sigma, "transferred")
+        noise = float(np.median([fit.deviation.noise for _, fit in fits]))
+        return total, math.hypot(open_ * step / total, apart / total, noise)
+
+
+@dataclass(frozen=True, slots=True)
+class _Curve:
+    """Steps and their log-standard-deviations at batches, and what the sources typically take there;
+    all but the deviations rising."""
+
+    batch: Floats
+    typical_s: Floats
+    step_s: Floats
+    sigma: Floats
+
+    def at(self, batch: float, typical_s: float) -> tuple[float, float]:
+        """Between them in the sources' shape, beyond them in their proportion."""
+        inside = float(np.clip(typical_s, self.typical_s[0], self.typical_s[-1]))
+        step = float(np.interp(inside, self.typical_s, self.step_s)) * typical_s / inside
+        return step, float(np.interp(math.log(batch), np.log(self.batch), self.sigma))
+
+
+def _typical_s(fits: Sequence[tuple[str, Scaling]], at: Points) -> float:
+    """The geometric mean of what the sources take."""
+    return float(np.exp(np.mean([np.log(fit.step_s(at)[0]) for _, fit in fits])))
 
 
 def deviation_of_another(found: Sequence[float], guess: float) -> float:

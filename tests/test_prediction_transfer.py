@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from isocost.catalog import load
 from isocost.profiles.law import points
-from isocost.profiles.predict import deviation_of_another
+from isocost.profiles.predict import Predictor, deviation_of_another
 from isocost.profiles.scaling import Scaling
 from isocost.profiles.series import group
 from isocost.profiles.sheets import Sheet, sheet
@@ -152,3 +154,32 @@ def test_exchange_seen_on_few_accelerators_leaves_that_of_another_open() -> None
     assert alike == sorted(alike, reverse=True)
     assert alike[-1] < 0.5 < alike[0]
     assert deviation_of_another([0.5, 1.0, 1.5], 0.5) > deviation_of_another([1.0] * 3, 0.5)
+
+
+@settings(deadline=None, max_examples=25, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(
+    st.lists(st.tuples(st.floats(1e-4, 1), st.floats(1e-4, 1)), min_size=1, max_size=3),
+    st.sampled_from(["H100", "A100", "T4", "L4", "TPU-v3"]),
+    st.sampled_from([(1, 1, 1), (4, 1, 4), (8, 2, 4)]),
+)
+def test_more_samples_never_take_less_time_elsewhere(
+    lines: list[tuple[float, float]], target: str, place: tuple[int, int, int]
+) -> None:
+    def row(accelerator: str, batch: float, place: tuple[int, int, int], step_s: float) -> Row:
+        cells = {"model": "net", "accelerator": accelerator}
+        return Row(2, cells, batch, *place, batch * place[0] / step_s)
+
+    known = [
+        row(name, b, here, fixed + slope * b + 0.01 * math.log2(here[0]))
+        for name, (fixed, slope) in zip(("K80", "M60", "V100"), lines, strict=False)
+        for b in (1.0, 8.0, 64.0)
+        for here in ((1, 1, 1), (4, 1, 4))
+    ]
+    asked = [row(target, float(b), place, 1.0) for b in np.geomspace(0.5, 512, 25)]
+    found = Predictor.of(known, asked, ACCELERATORS).predict(asked)
+    steps = [
+        one.batch / p.throughput for one, p in zip(asked, found, strict=True) if one.batch and p
+    ]
+    assert len(steps) == len(asked)
+    assert all(p and p.basis == "transferred" and p.p05 < p.throughput < p.p95 for p in found)
+    assert (np.diff(steps) >= -1e-9 * np.array(steps[1:])).all()
