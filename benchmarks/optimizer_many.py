@@ -54,6 +54,7 @@ CASES = (
 AGAINST = ("1000x500",)  # of CASES; of --cases all
 PROVIDERS, REGIONS, FAMILIES = 8, 40, 12
 GAP, PEAK_GAP = 1e-4, 1e-3
+OVERRUN = "ended from outside"
 
 Floats = NDArray[np.float64]
 
@@ -381,7 +382,7 @@ def apart(case: str, method: str, limit_s: float) -> dict[str, Any]:
             "cpu_s": cpu_s() - before,
             "peak_mb": 0.0,
             "gap": None,
-            "status": "ended from outside",
+            "status": OVERRUN,
         }
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
@@ -405,6 +406,8 @@ def against(mine: dict[str, Any], other: dict[str, Any]) -> str:
     if str(other["status"]).lower() == "optimal":
         return f"{who} takes {times}: {spent} to a gap of {other['gap']:.0e}; {own}"
     gap = other["gap"]
+    if other["status"] == OVERRUN:
+        return f"{who} takes at least {times}: ended after {spent}, past its limit; {own}"
     left = "without a solution" if gap is None or gap > 1e9 else f"at a gap of {gap:.0e}"
     return f"{who} takes at least {times}: stopped after {spent} {left}; {own}"
 
