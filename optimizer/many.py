@@ -33,8 +33,13 @@ NEAR = (
     3.0  # gaps: after a choice this near the bound there is likely to be one within the gap of it
 )
 STATED = 2  # columns a job, at most, for such a choice
-FEW_NODES, RISE = 10, 0.25  # a look that took few is followed by one so much higher,
-MANY_NODES = 500  # else by one a gap higher, or half a gap where it took many
+WHOLE = 1000  # columns are stated at once
+FEW_NODES, RISE, MORE = (
+    10,
+    0.25,
+    0.1,
+)  # after a look that took few: so much higher and more columns,
+MANY_NODES = 500  # else a gap higher, or half a gap where it took many
 FIRST_NODES, MOST_NODES = 2000, 1500  # after which a look is cut off, and half way tried to the end
 FARTHEST = 3.0  # logarithm of how surely no column of a good choice is farther than those looked at
 # Cutoffs do what heuristics are for, and twice as fast; dives of a look need no further cuts.
@@ -187,7 +192,7 @@ class _Search:
         return self.time_limit_s - (time.perf_counter() - self.start)
 
     def run(self) -> Status:
-        ended = self.look()
+        ended = self.look() if len(self.instance) > WHOLE else False
         while not (ended or self.proven or self.out_of_time):
             ended = self.prove()
         if self.best is not None:
@@ -232,8 +237,11 @@ class _Search:
         if nodes > FEW_NODES:
             return height + max(unit, RISE * height / 2) / (2 if nodes > MANY_NODES else 1)
         distance = self.relaxed.distance
-        count = min(len(distance), self.instance.jobs + self.instance.jobs // 4) - 1
-        return max(height * (1 + RISE), float(np.partition(distance, count)[count]))
+        more = int(
+            (distance <= height).sum() * (1 + MORE)
+        )  # the first that is not within, or a later one
+        farther = float(np.partition(distance, more)[more]) if more < len(distance) else math.inf
+        return max(height * (1 + RISE), min(farther, float(distance.max())))
 
     def _looked_at(self, height: float, further: int) -> Ints:
         """The columns of the likeliest choices of a height h, within which E lie beside the best of each job.

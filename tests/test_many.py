@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from itertools import product
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from isocost.optimizer import many as many_jobs
 from isocost.optimizer.instance import (
     Instance,
     Limit,
@@ -81,6 +83,15 @@ def agrees(answer: Answer, instance: Instance, best: float) -> None:
 @given(instances())
 def test_column_generation_finds_what_brute_force_finds(instance: Instance) -> None:
     agrees(choose_many(instance, gap=0.0), instance, brute_force(instance))
+
+
+@settings(CHECKED, max_examples=150)
+@given(instances())
+def test_looking_from_below_finds_it_too(instance: Instance) -> None:
+    """As instances of many columns are solved."""
+    with patch.object(many_jobs, "WHOLE", 0):
+        answer = choose_many(instance, gap=0.0)
+    agrees(answer, instance, brute_force(instance))
 
 
 @FEWER
