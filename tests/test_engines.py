@@ -31,6 +31,8 @@ from .conftest import EXAMPLE, ROOT, Command, command_line, environment, recorde
 CLUSTER = ROOT / "benchmarks" / "slurm_cluster.py"
 STEPS = 50
 
+# No process can be given a NUL.
+ENVIRONMENT_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=9)
 launches = st.builds(
     Launch,
     name=st.text(min_size=1, max_size=60),
@@ -39,7 +41,7 @@ launches = st.builds(
     folder=st.just(Path("/shared/some run")),
     cores=st.integers(1, 64),
     devices=st.integers(0, 8),
-    environment=st.dictionaries(st.sampled_from("AB"), st.text(max_size=9)),
+    environment=st.dictionaries(st.sampled_from("AB"), ENVIRONMENT_TEXT),
     time_limit_s=st.none() | st.floats(1, 1e6),
 )
 
