@@ -29,16 +29,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 ROUNDING = 1e-8  # of sums of L; the relaxation's bound keeps 1e-9 of it to be on the safe side
-NEAR = (
-    3.0  # gaps: after a choice this near the bound there is likely to be one within the gap of it
-)
+NEAR = 3.0  # gaps: a choice this near the bound is likely followed by one within the gap of it
 STATED = 2  # columns a job, at most, for such a choice
 WHOLE = 1000  # columns are stated at once
-FEW_NODES, RISE, MORE = (
-    10,
-    0.25,
-    0.1,
-)  # after a look that took few: so much higher and more columns,
+FEW_NODES, RISE, MORE = 10, 0.25, 0.1  # after a look that took few: so much higher, more columns,
 MANY_NODES = 500  # else a gap higher, or half a gap where it took many
 FIRST_NODES, MOST_NODES = 2000, 1500  # after which a look is cut off, and half way tried to the end
 FARTHEST = 3.0  # logarithm of how surely no column of a good choice is farther than those looked at
@@ -192,7 +186,7 @@ class _Search:
         return self.time_limit_s - (time.perf_counter() - self.start)
 
     def run(self) -> Status:
-        ended = self.look() if len(self.instance) > WHOLE else False
+        ended = len(self.instance) > WHOLE and self.look()
         while not (ended or self.proven or self.out_of_time):
             ended = self.prove()
         if self.best is not None:
@@ -212,7 +206,7 @@ class _Search:
         options: dict[str, Any] = {"mip_max_nodes": FIRST_NODES}
         while True:
             aim = max(self.lower, relaxed.bound + none) + unit
-            solved = self._solve(rows, relaxed.bound + height, self.gap, aim, options)
+            solved = self._solve(rows, relaxed.bound + height, aim, options)
             known = self.upper - relaxed.bound
             ended = solved.status in (Status.OPTIMAL, Status.INFEASIBLE)
             near = max(none + unit, NEAR * unit)
@@ -237,9 +231,8 @@ class _Search:
         if nodes > FEW_NODES:
             return height + max(unit, RISE * height / 2) / (2 if nodes > MANY_NODES else 1)
         distance = self.relaxed.distance
-        more = int(
-            (distance <= height).sum() * (1 + MORE)
-        )  # the first that is not within, or a later one
+        # The place of the first column that is not within, or of a later one.
+        more = int((distance <= height).sum() * (1 + MORE))
         farther = float(np.partition(distance, more)[more]) if more < len(distance) else math.inf
         return max(height * (1 + RISE), min(farther, float(distance.max())))
 
@@ -262,7 +255,7 @@ class _Search:
         reach = float(relaxed.distance[outside].min(initial=math.inf))
         aim = self.lower + self.gap * abs(self.lower)
         options = PLAIN if below - relaxed.bound > NEAR * self._margin else {}
-        solved = self._solve(rows, below, self.gap, aim, options)
+        solved = self._solve(rows, below, aim, options)
         # HiGHS may call a choice above the cutoff optimal: below it there is none, more was not asked.
         bound = math.inf if solved.status is Status.INFEASIBLE else solved.bound
         bound = min(bound, below) if self.solver == "highs" else bound
@@ -281,20 +274,18 @@ class _Search:
             return np.arange(len(self.instance))
         return self._within(float(np.partition(self.relaxed.distance, count)[count]))
 
-    def _solve(
-        self, rows: Ints, below: float, gap: float, aim: float, options: dict[str, Any]
-    ) -> Outcome:
+    def _solve(self, rows: Ints, below: float, aim: float, options: dict[str, Any]) -> Outcome:
         """The integer program over the columns in rows. HiGHS seeks only choices that are better than
         below, and ends at one no worse than the aim."""
         program = stated(self.relaxed.instance, rows)
         left = None if self.time_limit_s is None else max(0.1, self._left())
         if self.solver == "cbc":
-            solved = solve(program, solver=self.solver, gap=gap, time_limit_s=left)
+            solved = solve(program, solver=self.solver, gap=self.gap, time_limit_s=left)
         else:
             if math.isfinite(below):
                 options = {**options, "objective_bound": below + ROUNDING}
             options = {**options, "objective_target": aim}
-            solved = solve(program, gap=gap, time_limit_s=left, **options)
+            solved = solve(program, gap=self.gap, time_limit_s=left, **options)
         self.nodes, self.stated = self.nodes + solved.nodes, len(rows)
         if solved.x is not None:
             found = chosen_by(self.instance, solved.x, rows)
