@@ -11,7 +11,6 @@ squares with coefficients not negative has an answer everywhere.
 
 import argparse
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -31,14 +30,11 @@ from isocost.profiles.law import Floats, Points
 from isocost.profiles.predict import Predictor
 from isocost.profiles.series import group, row_points, shared_keys
 from isocost.profiles.sheets import key, sheet
-from isocost.profiles.table import Row, read_table
-from isocost.profiles.transfer import is_half
+from isocost.profiles.table import Row, is_half, read_table
 
 DATA = Path(os.environ.get("ISOCOST_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 FEWEST = 15  # measured points of the last scaling task
 FAR = 8  # devices from which it is judged
-MOST_SPLITS = 16  # pairs of accelerator and model of a source that transfer is judged on
-MOST_ROWS = 30  # rows of such a pair; both are taken at even distances
 ACCELERATORS = load().accelerators
 
 Method = Callable[[Points, Floats, Points], Floats]
@@ -275,15 +271,13 @@ def judge_transfer(name: str, rows: Sequence[Row], shared: bool) -> Outcome:
             row.nodes,
         )
 
-    splits = list(elsewhere(rows, shared))
-    for target, split in splits[:: max(1, math.ceil(len(splits) / MOST_SPLITS))]:
+    for target, split in elsewhere(rows, shared):
         logs: dict[tuple[Any, ...], dict[str, list[float]]] = {}
         for row in split.known:
             where = key(row.cell("accelerator"))
             if where != target and sheet(where, ACCELERATORS) is not None:
                 logs.setdefault(mark(row), {}).setdefault(where, []).append(np.log(row.step_s))
         asked = [row for row in split.asked if mark(row) in logs]
-        asked = asked[:: max(1, math.ceil(len(asked) / MOST_ROWS))]
         if not asked:
             continue
         outcome.series += 1

@@ -1,13 +1,16 @@
 """What placements deviate by from the law of a series: a Gaussian process over log step time.
 
-    r = log(step / law) = d + e,     d ~ N(0, C),  e ~ N(0, noise^2)
+    r = log(step / law) = d + e,     d ~ N(0, C),  e ~ noise t(FREEDOM)
 
     C = sum over (near, same, own) of w (a^2 + c^2 exp(-octaves between the batches / 2))
 
 near = exp(-distance^2 / 2) in octaves of devices, nodes and the fullest node; same = the same three
 counts; own = the same devices on each node in the same order, that is, the same run of a placement.
-The six amplitudes and the noise are the most likely ones of the series, given a guess; then d at any
-configuration and what is left open of it are the conditional normal's. No I/O.
+The six amplitudes and the noise are the most likely ones of the series, given a guess, were e normal. But
+some steps are timed while a neighbour uses the network, so readings far off count less: each has noise
+of its own, that of Student's t about what the others expect (iteratively reweighted least squares; Lange,
+Little and Taylor 1989). Then d at any configuration and what is left open of it are the conditional normal's.
+No I/O.
 """
 
 from dataclasses import dataclass
@@ -20,7 +23,9 @@ from .law import Floats, Points
 from .likely import Readings, likeliest
 
 BATCH_OCTAVES = 2.0
-FEWEST = 8  # readings below which the guess stands
+FEWEST = 8  # readings below which the guess stands, and e is normal
+FREEDOM = 3.0  # the fewest with a variance
+LOOKS = 6  # after so many, readings' noise hardly changes
 MOST_LEARNED = 450  # readings that amplitudes are learned from
 GUESS_SPREAD = 1.0  # of the logarithm of each amplitude
 # Amplitudes of near, same and own, for all batches and along them, then the noise: together the
@@ -43,8 +48,13 @@ class Deviation:
         if amplitudes is None:
             amplitudes = _learned(at, residual)
         covariance = _weigh(_kernels(at, at), amplitudes)
-        factor = cho_factor(covariance + np.diag(np.full(len(at), amplitudes[-1] ** 2)))
-        return cls(at, amplitudes, factor, cho_solve(factor, residual))
+        typical = noise = np.full(len(at), amplitudes[-1] ** 2)
+        for _ in range(LOOKS if len(at) >= FEWEST else 1):
+            factor = cho_factor(covariance + np.diag(noise))
+            solved = cho_solve(factor, residual)
+            missed = noise * solved
+            noise = (FREEDOM * typical + missed**2) / (FREEDOM + 1)
+        return cls(at, amplitudes, factor, solved)
 
     @property
     def noise(self) -> float:

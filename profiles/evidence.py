@@ -14,8 +14,7 @@ from .records import Measurement, Precision, PredictedSetting, Profile
 from .scaling import Scaling
 from .sheets import key
 from .spread import Spread
-from .table import Row
-from .transfer import is_half
+from .table import Row, precision_family
 
 # Units of one sample; a table of tokens or epochs says nothing about steps of so many samples.
 SAMPLES = ("sample", "image", "example", "sequence")
@@ -106,6 +105,5 @@ def precision_of(word: str) -> Precision:
     >>> [precision_of(word) for word in ("fp32", "amp", "bf16", "")]
     ['float32', 'mixed_float16', 'mixed_bfloat16', 'float32']
     """
-    if not is_half(word):
-        return "float32"
-    return "mixed_bfloat16" if "bf" in word.lower() else "mixed_float16"
+    ours: Mapping[str, Precision] = {"bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+    return ours.get(precision_family(word), "float32")

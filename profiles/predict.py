@@ -23,8 +23,8 @@ from .series import Series, group, row_points, shared_keys, value_of
 from .sheets import key as accelerator_key
 from .sheets import sheet
 from .spread import Spread
-from .table import Row
-from .transfer import Transfer, is_half, least_fixed_s
+from .table import Row, is_half
+from .transfer import Transfer, least_fixed_s
 
 MISMATCH_SIGMA = 0.3  # of a series that differs in one key from what is asked, e.g. the precision
 
@@ -172,7 +172,7 @@ class Predictor:
         mark = (tuple(near), accelerator_key(row.cell("accelerator")), half, at.places()[0])
         if mark not in self._curves:
             self._curves[mark] = self._carried_over(row, at, fits)
-        step, sigma = self._curves[mark].at(float(at.batch[0]), _typical_s(fits, at))
+        step, sigma = self._curves[mark].at(float(at.batch[0]), float(_typical_s(fits, at)[0]))
         return _prediction(
             row,
             step,
@@ -181,44 +181,48 @@ class Predictor:
         )
 
     def _carried_over(self, row: Row, at: Points, fits: Sequence[tuple[str, Scaling]]) -> "_Curve":
-        """The curve at a row's placement: more samples never take less time."""
+        """The curve at a row's placement: compute by `transfer`, exchange kept; more samples never take
+        less time."""
         batches = np.unique(np.concatenate([fit.knots for _, fit in fits]))
         some = np.unique(np.linspace(0, len(batches) - 1, MOST_CARRIED).round().astype(int))
         batches = batches[some] if len(batches) > MOST_CARRIED else batches
-        rungs = [replace(at, batch=np.array([batch])) for batch in batches]
-        found = np.array([self._carried(row, rung, fits) for rung in rungs])
-        steps = isotonic_regression(found[:, 0]).x
-        typical = np.array([_typical_s(fits, rung) for rung in rungs])
-        return _Curve(batches, typical, steps, found[:, 1])
-
-    def _carried(
-        self, row: Row, at: Points, fits: Sequence[tuple[str, Scaling]]
-    ) -> tuple[float, float]:
-        """Step and log-standard-deviation at one batch: compute by `transfer`, exchange kept."""
-        target = sheet(row.cell("accelerator"), self.accelerators)
-        alone = at.alone()
-        known = [each for each in fits if each[0] in self.transfer.sheets]
-        exchanges = [float((fit.step_s(at) - fit.step_s(alone))[0]) for _, fit in fits]
-        exchange = float(np.median(exchanges))
-        apart = deviation_of_another(exchanges, EXCHANGE_SIGMA * exchange)
-        if target is None or not known:
-            step, open_ = _typical_s(fits, alone), UNKNOWN_SIGMA
-        else:
-            step, open_ = self.transfer.step_s(
-                row.cell("model").lower(),
-                is_half(row.cell("precision")),
-                float(at.batch[0]),
-                target,
-                {
-                    name: (float(fit.step_s(alone)[0]), float(self.spread.sigma(fit, alone)[0][0]))
-                    for name, fit in known
-                },
-                least_fixed_s([_alone(fit) for _, fit in known]),
-            )
-        total = step + exchange
+        rungs = replace(at.at(np.zeros(len(batches), dtype=int)), batch=batches)
+        whole = np.array([fit.step_s(rungs) for _, fit in fits])
+        compute, open_ = self._carried(row, rungs.alone(), fits)
+        exchanges = whole - np.array([fit.step_s(rungs.alone()) for _, fit in fits])
+        exchange = np.median(exchanges, axis=0)
+        apart = [
+            deviation_of_another(found, EXCHANGE_SIGMA * middle)
+            for found, middle in zip(exchanges.T, exchange, strict=True)
+        ]
+        total = compute + exchange
         # The reading it is compared with is as noisy as those elsewhere.
         noise = float(np.median([fit.deviation.noise for _, fit in fits]))
-        return total, math.hypot(open_ * step / total, apart / total, noise)
+        sigma = np.sqrt((open_ * compute / total) ** 2 + (apart / total) ** 2 + noise**2)
+        typical = np.exp(np.log(whole).mean(axis=0))
+        return _Curve(batches, typical, isotonic_regression(total).x, sigma)
+
+    def _carried(
+        self, row: Row, rungs: Points, fits: Sequence[tuple[str, Scaling]]
+    ) -> tuple[Floats, Floats]:
+        """Steps of one device and their log-standard-deviations."""
+        target = sheet(row.cell("accelerator"), self.accelerators)
+        known = [each for each in fits if each[0] in self.transfer.sheets]
+        if target is None or not known:
+            return _typical_s(fits, rungs), np.full(len(rungs), UNKNOWN_SIGMA)
+        model, half = row.cell("model").lower(), is_half(row.cell("precision"))
+        fixed = least_fixed_s([_alone(fit) for _, fit in known])
+        steps = [fit.step_s(rungs) for _, fit in known]
+        sigmas = [self.spread.sigma(fit, rungs)[0] for _, fit in known]
+        found = []
+        for k, batch in enumerate(rungs.batch):
+            sources = {
+                name: (float(step[k]), float(sigma[k]))
+                for (name, _), step, sigma in zip(known, steps, sigmas, strict=True)
+            }
+            found.append(self.transfer.step_s(model, half, float(batch), target, sources, fixed))
+        compute, open_ = np.array(found).T
+        return compute, open_
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,12 +242,12 @@ class _Curve:
         return step, float(np.interp(math.log(batch), np.log(self.batch), self.sigma))
 
 
-def _typical_s(fits: Sequence[tuple[str, Scaling]], at: Points) -> float:
-    """The geometric mean of what the sources take."""
-    return float(np.exp(np.mean([np.log(fit.step_s(at)[0]) for _, fit in fits])))
+def _typical_s(fits: Sequence[tuple[str, Scaling]], at: Points) -> Floats:
+    """The geometric mean of what the sources take, shape (points,)."""
+    return np.asarray(np.exp(np.mean([np.log(fit.step_s(at)) for _, fit in fits], axis=0)))
 
 
-def deviation_of_another(found: Sequence[float], guess: float) -> float:
+def deviation_of_another(found: Sequence[float] | Floats, guess: float) -> float:
     """The deviation that makes a normal's 90 % interval as wide as Student's of one more of the found,
     whose own deviation is guessed beforehand as if from PRIOR_EXCHANGES of them."""
     count, freedom = len(found), PRIOR_EXCHANGES + len(found) - 1

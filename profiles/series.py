@@ -11,7 +11,7 @@ import numpy as np
 
 from .law import Floats, Points, points
 from .sheets import key as accelerator_key
-from .table import KEYS, Row
+from .table import KEYS, Row, precision_family
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,9 @@ def _switches(measured: Sequence[Row], wanted: Sequence[Row]) -> set[str]:
 
 
 def value_of(row: Row, name: str) -> str:
-    """A key's value: a column's, a tag's or a switch's, in lower case."""
+    """A key's value: a column's, a tag's or a switch's, in lower case; precisions by their family."""
+    if name == "precision":
+        return precision_family(row.cell(name))
     if name in KEYS:
         return row.cell(name).lower()
     if name.endswith("?"):

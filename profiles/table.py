@@ -49,6 +49,14 @@ NODE_DEVICES = 8  # devices of a node where a table gives only their total
 _LAYOUT = re.compile(r"\bper node:\s*(\d+(?:\+\d+)+)")
 _TAG = re.compile(r"^\s*([a-z_]+)=(\S[^;]*?)\s*$")
 _SWITCH = re.compile(r"^\s*([a-z][a-z _-]*?)\s+(on|off)\s*$", re.IGNORECASE)
+# Words for a precision, the more special first: amp_fp8 multiplies in 8 bit, amp_bf16 in bfloat16.
+_PRECISIONS = {
+    "float32": re.compile(r"no amp|not? mixed"),
+    "float8": re.compile(r"(fp|float)8"),
+    "bfloat16": re.compile(r"bf(loat)?16"),
+    "tensorfloat32": re.compile(r"(tf|tensorfloat)32"),
+    "float16": re.compile(r"16|amp|half|mixed"),
+}
 _COUNTS = ("accelerators", "accelerators_per_node", "nodes")
 _BATCHES = ("per_device_batch", "global_batch")
 SHOWN_FAULTS = 20
@@ -117,6 +125,25 @@ class Row:
         """Time of a step, in seconds where the unit counts samples; else in that unit's measure."""
         assert self.throughput is not None
         return self.work / self.throughput
+
+
+def precision_family(word: str) -> str:
+    """What a table's word for a precision multiplies in; float32 where it says nothing else.
+
+    >>> [precision_family(word) for word in ("fp32 (single)", "amp", "amp_bf16", "tf32", "")]
+    ['float32', 'float16', 'bfloat16', 'tensorfloat32', 'float32']
+    """
+    lower = word.lower()
+    return next((name for name, said in _PRECISIONS.items() if said.search(lower)), "float32")
+
+
+def is_half(precision: str) -> bool:
+    """Whether a precision as tables name it multiplies at 16 bit or fewer.
+
+    >>> [is_half(word) for word in ("fp32", "amp", "mixed_bfloat16", "fp16 (use_fp16)", "no AMP")]
+    [False, True, True, True, False]
+    """
+    return precision_family(precision) in ("float16", "bfloat16", "float8")
 
 
 class Fault(ValueError):

@@ -25,7 +25,6 @@ from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import nnls
 
@@ -35,6 +34,7 @@ from .likely import Readings, likeliest
 from .scaling import Z95
 from .series import Series
 from .sheets import Sheet, sheet
+from .table import is_half
 
 # FLOPs for each byte of a typical operation: large products have hundreds, normalisation and the
 # optimiser a few. Public sources tell 30 from 400 hardly at all.
@@ -48,10 +48,8 @@ PRECISION_APART = 6.0  # and in precision, as far as so much in size
 OTHER_PRECISION = 0.3  # how alike float32 and 16 bit are
 READING = 0.03  # relative error of a measured step
 FLAT = 5.0  # of a workload's size: nothing is known before it is measured
-PRIOR_SHEETS = 2  # accelerators that the guesses are worth
 LEARN_FROM = 40  # workloads that the spreads are fitted on
 PRIOR_SPREAD = 0.7  # of the logarithm of each spread
-PRIOR_LEFT_OUT = 2.0  # models or accelerators left out that sigma as it stands is worth
 HELD = 0.9
 
 
@@ -108,8 +106,8 @@ class _Workload:
 class Transfer:
     """The workloads of a table that were measured on several accelerators, and the spreads.
 
-    reach: what sigma is multiplied by on an accelerator that others were measured on, and on one
-    that nothing was measured on.
+    reach: what sigma is multiplied by on an accelerator that alike workloads were measured on, and on
+    one that none was.
     """
 
     readings: tuple[tuple["_Reading", ...], ...]  # of a workload at a batch, by accelerator
@@ -138,8 +136,7 @@ class Transfer:
         telling = readings[: len(own)] if len(own) > 1 else readings
         some = telling[:: max(1, len(telling) // LEARN_FROM)][:LEARN_FROM]
         spreads = _learned([each for group in some for each in group])
-        reach = _reaches(telling, some, spreads, _heavier(len(sheets)))
-        return cls(readings, sheets, spreads, reach)
+        return cls(readings, sheets, spreads, _reaches(telling, some, spreads))
 
     def step_s(
         self,
@@ -175,8 +172,8 @@ class Transfer:
             noise=READING,
         )
         step_s, sigma = _conditional([*readings, query], self.spreads)
-        reach = self.reach[target.name not in self.sheets]
-        return step_s, sigma * _heavier(len(self.sheets)) * reach
+        unseen = all(each.accelerator != target.name for each in readings)
+        return step_s, sigma * self.reach[unseen]
 
 
 def _workloads(series: Sequence[Series], sheets: Mapping[str, Sheet]) -> list[_Workload]:
@@ -226,15 +223,6 @@ def least_fixed_s(curves: Iterable[tuple[Sequence[float], Floats]]) -> float:
             terms = np.column_stack([1 / step_s, np.asarray(batches) / step_s])
             found.append(float(nnls(terms, np.ones(len(step_s)))[0][0]))
     return min(found, default=0.0)
-
-
-def is_half(precision: str) -> bool:
-    """Whether a precision as tables name it multiplies at 16 bit.
-
-    >>> [is_half(word) for word in ("fp32", "amp", "mixed_bfloat16", "fp16 (use_fp16)", "")]
-    [False, True, True, True, False]
-    """
-    return any(word in precision.lower() for word in ("16", "amp", "half", "mixed"))
 
 
 def _readings(
@@ -338,11 +326,6 @@ def _conditional(readings: Sequence[_Reading], spreads: Spreads) -> tuple[float,
     return math.exp(log), math.sqrt(max(variance, 0.0))
 
 
-def _heavier(sheets: int) -> float:
-    """The spreads rest on few accelerators: an interval is Student's, not the normal's."""
-    return float(stats.t.ppf(0.95, sheets + PRIOR_SHEETS)) / Z95
-
-
 def _alike(readings: Iterable[tuple[_Reading, ...]], mine: _Reading) -> list[tuple[_Reading, ...]]:
     """Those of the ALIKE workloads that are most alike."""
 
@@ -358,7 +341,6 @@ def _reaches(
     readings: Sequence[tuple[_Reading, ...]],
     some: Sequence[tuple[_Reading, ...]],
     spreads: Spreads,
-    heavier: float,
 ) -> tuple[float, float]:
     """By what sigma holds HELD of the readings of a model on an accelerator, left out, where others
     were measured there; and of an accelerator, left out. some: the workloads it is tried on.
@@ -386,7 +368,7 @@ def _reaches(
                 ratio = _ratio(inverse, weighed, there & mine, there & own)
                 seen.setdefault((group[0].model, name), []).append(ratio)
             unseen.setdefault(name, []).append(_ratio(inverse, weighed, there, there & own))
-    return _reach(list(seen.values()), heavier, 1), _reach(list(unseen.values()), heavier, 0)
+    return _reach(list(seen.values()), 1), _reach(list(unseen.values()), 0)
 
 
 def _ratio(
@@ -399,16 +381,17 @@ def _ratio(
     return float(abs(open_[place] @ weighed[rows]) / math.sqrt(open_[place, place]))
 
 
-def _reach(units: Sequence[Sequence[float]], heavier: float, last: int) -> float:
-    """From errors over sigma of each unit left out. last: 1 where one more unit is to keep the bound as
-    often (the conformal level, Vovk et al.), 0 where units are too few for that."""
+def _reach(units: Sequence[Sequence[float]], last: int) -> float:
+    """From errors over sigma of each unit left out; sigma as it stands where there is none. last: 1 where
+    one more unit is to keep the bound as often (the conformal level, Vovk et al.), 0 where units are too
+    few for that."""
     if not units:
         return 1.0
     count = len(units)
     shares = np.concatenate([np.full(len(each), 1 / len(each)) for each in units])
     level = min(HELD * (count + last) / count, 1.0)
     held = np.quantile(np.concatenate(units), level, weights=shares, method="inverted_cdf")
-    return float((held / Z95 / heavier) ** (count / (count + PRIOR_LEFT_OUT)))
+    return float(held / Z95)
 
 
 def _learned(used: Sequence[_Reading]) -> Spreads:

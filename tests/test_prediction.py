@@ -232,6 +232,35 @@ def test_devices_that_wait_for_input_get_no_more_samples_when_there_are_more_of_
     assert found[0].throughput > 64 * 4 / 0.125 * 0.9
 
 
+def test_a_reading_far_off_its_neighbours_hardly_moves_them() -> None:
+    batches = (8.0, 16.0, 32.0, 64.0)
+    at = points([(b, n, n, 1) for b in batches for n in (1, 2, 4, 8)])
+    true = 0.02 + 0.001 * at.batch + 0.004 * np.log2(at.devices)
+    ripple = 1 + 0.01 * np.cos(np.arange(len(at)))
+    struck = (at.batch == 16.0) & (at.devices == 4)
+    neighbours = at.at(~struck & (at.devices == 4))
+    alone = Scaling.fit(at, true * ripple).step_s(neighbours)
+    moved = [
+        np.log(Scaling.fit(at, true * ripple * np.where(struck, slower, 1)).step_s(neighbours))
+        for slower in (1.3, 3.0)
+    ]
+    assert np.abs(moved[0] - np.log(alone)).max() < 0.05
+    assert np.abs(moved[1] - np.log(alone)).max() < 0.05
+
+
+def test_a_precision_by_another_word_is_the_same_series() -> None:
+    def row(precision: str, throughput: float | None) -> Row:
+        cells = {"model": "net", "accelerator": "A100", "precision": precision}
+        return Row(2, cells, 8.0, 1, 1, 1, throughput)
+
+    known = [row("amp_bf16", 100.0), row("float32", 40.0)]
+    same, single, other = _predict(known, [row(word, None) for word in ("bf16", "fp32", "tf32")])
+    assert (same.basis, single.basis, other.basis) == ("measured", "measured", "fitted")
+    assert same.throughput == pytest.approx(100, rel=0.01)
+    assert single.throughput == pytest.approx(40, rel=0.01)
+    assert other.p95 / other.p05 > same.p95 / same.p05
+
+
 def test_what_is_on_in_the_notes_is_another_series_than_what_is_silent() -> None:
     def rows(notes: str, step_s: float, batches: tuple[float, ...] = (16.0, 64.0)) -> list[Row]:
         cells = {"model": "net", "accelerator": "T4", "notes": f"rack 3{notes}"}

@@ -148,6 +148,17 @@ def test_what_others_measured_does_not_say_how_far_a_table_is_to_be_trusted() ->
     assert Transfer.of([], ACCELERATORS, others).readings
 
 
+def test_an_accelerator_that_no_alike_workload_was_measured_on_is_unseen() -> None:
+    """Whatever else was measured there."""
+    sheets = {each.name: each for each in map(_sheet, ("V100", "T4"))}
+    sources = {_sheet("V100").name: (0.1, 0.0)}
+    plain, unseen = (
+        Transfer((), sheets, Spreads(), reach).step_s("mine", False, 32.0, _sheet("T4"), sources)[1]
+        for reach in ((1.0, 1.0), (1.0, 3.0))
+    )
+    assert unseen == pytest.approx(3 * plain)
+
+
 def test_exchange_seen_on_few_accelerators_leaves_that_of_another_open() -> None:
     """Two alike say less than four, and some that differ less than some that do not."""
     alike = [deviation_of_another([1.0] * count, 0.5) for count in (1, 2, 4, 16)]
