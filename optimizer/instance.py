@@ -276,17 +276,6 @@ def _same_sum(instance: Instance, share: Limit, rows: Ints) -> Limit | None:
     return None
 
 
-def as_solution(instance: Instance, chosen: Ints, rows: Ints) -> Floats:
-    """The solution of `stated(instance, rows)` that takes the chosen column of each job."""
-    further = [] if instance.peak is None else [instance.peak.share(chosen)]
-    further += [
-        float(limit.amount[chosen].sum() / limit.sizes[0])
-        for limit in instance.limits
-        if limit.shares
-    ]
-    return np.concatenate([np.isin(rows, chosen).astype(float), further])
-
-
 def _plain(names: Sequence[str]) -> list[str]:
     """Names that every file format of a solver takes, still one for one."""
     seen: dict[str, int] = {}

@@ -15,7 +15,7 @@ The integer programs are stated in PuLP.
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,14 +61,14 @@ class Answer:
     chosen: Ints | None
     objective: float
     bound: float
-    generated: int
-    survivors: int
-    stated: int
-    nodes: int
-    rounds: int
-    relaxation_s: float
-    integer_s: float
     solver: str
+    generated: int = 0
+    survivors: int = 0
+    stated: int = 0
+    nodes: int = 0
+    rounds: int = 0
+    relaxation_s: float = 0.0
+    integer_s: float = 0.0
 
     @property
     def gap(self) -> float:
@@ -90,64 +90,15 @@ def choose_many(
     relaxed = relax(instance)
     solved = time.perf_counter()
     if relaxed is None:
-        return _answer(Status.INFEASIBLE, None, instance, None, solved - start, 0.0, 0, 0, solver)
+        found = Answer(Status.INFEASIBLE, None, math.inf, -math.inf, _name(solver))
+        return replace(found, relaxation_s=solved - start)
     left = None if time_limit_s is None else max(0.1, time_limit_s - (solved - start))
-    return _integer(instance, relaxed, gap, solver, left, solved - start)
+    search = _Search(instance, relaxed, gap, solver, left)
+    return replace(search.run(), relaxation_s=solved - start)
 
 
-def _answer(
-    status: Status,
-    chosen: Ints | None,
-    instance: Instance,
-    relaxed: Relaxation | None,
-    relaxation_s: float,
-    integer_s: float,
-    survivors: int,
-    columns: int,
-    solver: str,
-    bound: float = -math.inf,
-    nodes: int = 0,
-) -> Answer:
-    objective = math.inf if chosen is None else instance.objective(chosen)
-    return Answer(
-        status=status,
-        chosen=chosen,
-        objective=objective,
-        bound=min(max(bound, relaxed.bound if relaxed else -math.inf), objective),
-        generated=len(relaxed.columns) if relaxed else 0,
-        survivors=survivors,
-        stated=columns,
-        nodes=nodes,
-        rounds=relaxed.rounds if relaxed else 0,
-        relaxation_s=relaxation_s,
-        integer_s=integer_s,
-        solver={"highs": "HiGHS", "cbc": "CBC"}[solver] + " through PuLP, column generation",
-    )
-
-
-def _integer(
-    instance: Instance,
-    relaxed: Relaxation,
-    gap: float,
-    solver: str,
-    time_limit_s: float | None,
-    relaxation_s: float,
-) -> Answer:
-    search = _Search(instance, relaxed, gap, solver, time_limit_s)
-    status = search.run()
-    return _answer(
-        status,
-        search.best,
-        instance,
-        relaxed,
-        relaxation_s,
-        time.perf_counter() - search.start,
-        int((relaxed.distance <= search.upper - gap * abs(search.upper) - relaxed.bound).sum()),
-        search.stated,
-        solver,
-        search.lower,
-        search.nodes,
-    )
+def _name(solver: str) -> str:
+    return {"highs": "HiGHS", "cbc": "CBC"}[solver] + " through PuLP, column generation"
 
 
 class _Search:
@@ -185,13 +136,30 @@ class _Search:
         assert self.time_limit_s is not None
         return self.time_limit_s - (time.perf_counter() - self.start)
 
-    def run(self) -> Status:
+    def run(self) -> Answer:
         ended = len(self.instance) > WHOLE and self.look()
         while not (ended or self.proven or self.out_of_time):
             ended = self.prove()
         if self.best is not None:
-            return Status.OPTIMAL if self.proven else Status.NOT_PROVEN
-        return Status.INFEASIBLE if ended else Status.NO_ANSWER
+            return self._answer(Status.OPTIMAL if self.proven else Status.NOT_PROVEN)
+        return self._answer(Status.INFEASIBLE if ended else Status.NO_ANSWER)
+
+    def _answer(self, status: Status) -> Answer:
+        relaxed = self.relaxed
+        within = relaxed.distance <= self.upper - self._margin - relaxed.bound
+        return Answer(
+            status,
+            self.best,
+            self.upper,
+            min(max(self.lower, relaxed.bound), self.upper),
+            _name(self.solver),
+            generated=len(relaxed.columns),
+            survivors=int(within.sum()),
+            stated=self.stated,
+            nodes=self.nodes,
+            rounds=relaxed.rounds,
+            integer_s=time.perf_counter() - self.start,
+        )
 
     def look(self) -> bool:
         """A good choice among the nearest columns; whether instead it was proven that there is none at all.

@@ -144,12 +144,11 @@ def solve(
     solver: str = "highs",
     gap: float = 0.0,
     time_limit_s: float | None = None,
-    known: Floats | None = None,
     **options: Any,
 ) -> Outcome:
     """Solve milp through PuLP; solver 'highs' or 'cbc'; gap relative, at which it may stop.
 
-    known: a solution to start from (HiGHS only). options: HiGHS's own, by name. Raises ValueError for another solver's name and pulp's
+    options: HiGHS's own, by name. Raises ValueError for another solver's name and pulp's
     PulpSolverError where CBC is not installed (with PuLP 4: pip install 'pulp[cbc]').
     """
     if solver not in {"highs", "cbc"}:
@@ -159,9 +158,8 @@ def solve(
     built = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        start_from = None if known is None else dict(zip(milp.names, known.tolist(), strict=True))
         model.solve(
-            _highs(gap, time_limit_s, start_from, options)
+            _highs(gap, time_limit_s, options)
             if solver == "highs"
             else _cbc(gap, time_limit_s, log)
         )
@@ -208,12 +206,9 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _highs(
-    gap: float, time_limit_s: float | None, known: dict[str, float] | None, options: dict[str, Any]
-) -> Any:
+def _highs(gap: float, time_limit_s: float | None, options: dict[str, Any]) -> Any:
     tight = {"mip_feasibility_tolerance": TIGHT, "primal_feasibility_tolerance": TIGHT}
     return _AtOnce(
-        known,
         msg=False,
         gapRel=gap,
         gapAbs=0.0,
@@ -242,26 +237,13 @@ def _highs_says(model: Any) -> tuple[bool, bool, float, int]:
 
 
 class _AtOnce(pulp.HiGHS):  # type: ignore[misc]
-    """PuLP's HiGHS, with the model handed over by two calls instead of one a column and a row.
-
-    known: a solution to start from by the variables' names (PuLP sorts them), which PuLP 3.3 would
-    ignore.
-    """
-
-    def __init__(self, known: dict[str, float] | None, **options: Any) -> None:
-        super().__init__(**options)
-        self.known = known
+    """PuLP's HiGHS, with the model handed over by two calls instead of one a column and a row."""
 
     def buildSolverModel(self, lp: Any) -> None:
         if BULK:
             super().buildSolverModel(lp)
         else:
             self._hand_over(lp)
-        if self.known is not None:
-            values = np.array([self.known[variable.name] for variable in lp.variables()])
-            if len(values) == lp.solverModel.getNumCol():
-                places = np.arange(len(values), dtype=np.int32)
-                lp.solverModel.setSolution(len(values), places, values)
 
     def findSolutionValues(self, lp: Any) -> Any:
         try:

@@ -3,7 +3,8 @@
 from datetime import date
 
 from isocost.catalog import Purchase
-from isocost.execution.manifests.order import Kind, Order
+from isocost.execution.manifests.order import Order
+from isocost.execution.manifests.places import Kind
 from isocost.optimizer.plan import PlannedOffer
 
 IMAGE = "ghcr.io/someone/isocost@sha256:" + "0123456789abcdef" * 4

@@ -15,7 +15,6 @@ from isocost.optimizer.instance import (
     Instance,
     Limit,
     Peak,
-    as_solution,
     chosen_by,
     stated,
     undominated,
@@ -108,6 +107,17 @@ def test_the_pulp_model_says_what_brute_force_says(instance: Instance) -> None:
     assert instance.kept(chosen)
     assert instance.objective(chosen) == pytest.approx(best, rel=1e-7, abs=1e-9)
     assert outcome.objective == pytest.approx(best, rel=1e-7, abs=1e-9)
+
+
+def as_solution(instance: Instance, chosen: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The solution of `stated(instance, rows)` that takes the chosen column of each job."""
+    further = [] if instance.peak is None else [instance.peak.share(chosen)]
+    further += [
+        float(limit.amount[chosen].sum() / limit.sizes[0])
+        for limit in instance.limits
+        if limit.shares
+    ]
+    return np.concatenate([np.isin(rows, chosen).astype(float), further])
 
 
 @FEWER

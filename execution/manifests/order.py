@@ -4,14 +4,13 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Literal
 
 from pydantic import Field, JsonValue
 
 from ...catalog import Purchase
 from ...catalog.files import InputError, Record
 from ...optimizer.plan import PlannedCandidate, PlannedJob, PlannedOffer
-from .places import node_labels
+from .places import Kind, node_labels
 
 RUN_PATH = "/isocost/run"  # the run's checkpoints and logs, one volume for all workers
 CODE_PATH = "/isocost/code"  # the user's own model, where the image does not hold it
@@ -26,8 +25,6 @@ NO_IMAGE = "registry.invalid/isocost@sha256:" + 64 * "0"  # shows where the imag
 LONGEST_NAME = 40  # with "-worker-0-63" a host's name stays under the 63 characters of DNS
 DIGEST = re.compile(r"^[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}$")
 WITHOUT_DEADLINE = 2.0  # times the predicted p90: what runs longer than that is stuck
-
-Kind = Literal["cpu", "gpu", "tpu"]
 
 
 class Contract(Record):
@@ -125,7 +122,7 @@ class Order(Record):
             instance_type=self.offer.instance_type,
             vcpus=self.offer.vcpus,
             memory_gib=self.offer.memory_gib,
-            node=node_labels(self),
+            node=node_labels(self.offer, self.kind, self.devices, self.workers),
             tasks=None if set(self.tasks) == {"worker"} else self.tasks,
             spec=self.spec | {"folder": self.run_folder, "model_folder": self.code_path},
         )

@@ -18,14 +18,13 @@ from .order import (
     CODE_PATH,
     NO_IMAGE,
     Contract,
-    Kind,
     Order,
     checked_image,
     deadline,
     restarts,
     slug,
 )
-from .places import gke_tpu, topology
+from .places import Kind, gke_tpu, topology
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,12 @@ controller; the others are named beside each table.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Literal
 
-from ...catalog import Purchase
 from ...catalog.files import InputError
 from ...optimizer.plan import PlannedOffer
 
-if TYPE_CHECKING:
-    from .order import Order
+Kind = Literal["cpu", "gpu", "tpu"]
 
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 REGION = "topology.kubernetes.io/region"
@@ -117,32 +115,33 @@ def ground(provider: str) -> Ground:
     return GROUNDS.get(provider, UNKNOWN)
 
 
-def node_selector(order: "Order") -> dict[str, str]:
-    """Labels that a node of the offer carries; InputError where GKE has no such TPU."""
-    offer, known = order.offer, ground(order.offer.provider)
+def node_selector(offer: PlannedOffer, kind: Kind, devices: int, workers: int) -> dict[str, str]:
+    """Labels that a node of the offer carries, for workers of so many devices each; InputError where GKE
+    has no such TPU."""
+    known = ground(offer.provider)
     labels: dict[str, str] = {}
     if known.regions:
         labels[REGION] = offer.region.lower()
-    if order.kind == "tpu":
+    if kind == "tpu":
         labels[TPU_TYPE] = gke_tpu(offer.accelerator)
-        labels[TPU_TOPOLOGY] = topology(offer.accelerator, order.devices, order.workers)
+        labels[TPU_TOPOLOGY] = topology(offer.accelerator, devices, workers)
         return labels
     if known.types:
         labels[INSTANCE_TYPE] = machine_type(offer)
-    if order.kind == "gpu" and offer.provider == "gcp" and offer.accelerator in GKE_GPUS:
+    if kind == "gpu" and offer.provider == "gcp" and offer.accelerator in GKE_GPUS:
         mega = offer.instance_type.startswith("a3-mega")
         labels[GKE_GPU] = GKE_MEGA if mega else GKE_GPUS[offer.accelerator]
-    if order.kind == "gpu" and offer.provider == "azure":
+    if kind == "gpu" and offer.provider == "azure":
         labels[AKS_GPU] = "nvidia"
-    if order.kind == "gpu" and offer.provider == "alibaba":
+    if kind == "gpu" and offer.provider == "alibaba":
         labels[ACK_GPU_COUNT] = str(offer.accelerator_count)
     return labels
 
 
-def node_labels(order: "Order") -> dict[str, str]:
+def node_labels(offer: PlannedOffer, kind: Kind, devices: int, workers: int) -> dict[str, str]:
     """The same; none where it is no machine of Kubernetes', for there are other forms."""
     try:
-        return node_selector(order)
+        return node_selector(offer, kind, devices, workers)
     except InputError:
         return {}
 
@@ -181,76 +180,6 @@ def topology(accelerator: str, chips_per_host: int, hosts: int) -> str:
             f"offers; plan for one of {sizes} hosts"
         )
     return shapes[chips]
-
-
-def affinity(order: "Order", labels: Mapping[str, str]) -> dict[str, Any]:
-    """Spot or not as bought; workers in one zone; one on each machine where it is to have it alone."""
-    pods = {"labelSelector": {"matchLabels": dict(labels)}}
-    chosen: dict[str, Any] = {}
-    terms = _capacity(order.offer.provider, order.purchase)
-    if terms:
-        chosen["nodeAffinity"] = {
-            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}
-        }
-    if order.workers > 1 and order.nodes > 1:
-        chosen["podAffinity"] = {
-            "requiredDuringSchedulingIgnoredDuringExecution": [pods | {"topologyKey": ZONE}]
-        }
-    if order.workers > 1 and order.workers_per_node == 1:
-        chosen["podAntiAffinity"] = {
-            "requiredDuringSchedulingIgnoredDuringExecution": [pods | {"topologyKey": HOST}]
-        }
-    return chosen
-
-
-def _capacity(provider: str, purchase: Purchase) -> list[dict[str, Any]]:
-    """Node selector terms: any of the spot labels for spot, none of them for everything else."""
-    spot = ground(provider).spot
-    if not spot:
-        return []
-    if purchase == Purchase.SPOT:
-        return [
-            {"matchExpressions": [{"key": label, "operator": "In", "values": list(values)}]}
-            for label, values in spot.items()
-        ]
-    return [
-        {
-            "matchExpressions": [
-                {"key": label, "operator": "NotIn", "values": list(values)}
-                for label, values in spot.items()
-            ]
-        }
-    ]
-
-
-def tolerations(order: "Order") -> list[dict[str, str]]:
-    """Taints that a node of the offer may carry."""
-    found: list[dict[str, str]] = []
-    if order.device is not None:
-        found.append({"key": order.device, "operator": "Exists", "effect": "NoSchedule"})
-    taint = ground(order.offer.provider).taint
-    if order.purchase == Purchase.SPOT and taint is not None:
-        key, value = taint
-        found.append({"key": key, "operator": "Equal", "value": value, "effect": "NoSchedule"})
-    return found
-
-
-def resources(order: "Order") -> dict[str, dict[str, str]]:
-    """Requests and limits of one worker: its share of what the system leaves of a node.
-
-    Devices and memory have requests equal to limits; processors no limit, for throttling would
-    only make steps uneven.
-    """
-    cpu, memory = allocatable(order.offer.vcpus, order.offer.memory_gib)
-    share = order.workers_per_node
-    requests = {
-        "cpu": f"{max(100, math.floor(round(cpu / share * 1000, 3)))}m",
-        "memory": f"{max(256, math.floor(memory / share * 1024))}Mi",
-    }
-    limits = {"memory": requests["memory"]}
-    if order.device is not None:
-        requests[order.device] = limits[order.device] = str(order.devices)
-    return {"requests": requests, "limits": limits}
 
 
 def allocatable(vcpus: float, memory_gib: float) -> tuple[float, float]:

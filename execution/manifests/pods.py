@@ -1,9 +1,11 @@
 """The pod that every Kubernetes form shares, and the objects beside it."""
 
+import math
 from typing import Any
 
+from ...catalog import Purchase
 from .order import BOOTSTRAP, DATA_PATH, GRACE_S, HOSTS, PORT, RUN_PATH, WORK, Order
-from .places import affinity, node_selector, resources, tolerations
+from .places import HOST, ZONE, allocatable, ground, node_selector
 
 INSTANCE = "app.kubernetes.io/instance"
 Mapping = dict[str, Any]
@@ -80,7 +82,7 @@ def pod(order: Order, name: str, host: str) -> Mapping:
         "terminationGracePeriodSeconds": GRACE_S,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "nodeSelector": node_selector(order),
+        "nodeSelector": node_selector(order.offer, order.kind, order.devices, order.workers),
         "affinity": affinity(order, labels(order)),
         "tolerations": tolerations(order),
         "containers": [container],
@@ -90,6 +92,76 @@ def pod(order: Order, name: str, host: str) -> Mapping:
         if not spec[empty]:
             del spec[empty]
     return {"metadata": {"labels": labels(order)}, "spec": spec}
+
+
+def affinity(order: Order, labels: dict[str, str]) -> Mapping:
+    """Spot or not as bought; workers in one zone; one on each machine where it is to have it alone."""
+    pods = {"labelSelector": {"matchLabels": dict(labels)}}
+    chosen: Mapping = {}
+    terms = _capacity(order.offer.provider, order.purchase)
+    if terms:
+        chosen["nodeAffinity"] = {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}
+        }
+    if order.workers > 1 and order.nodes > 1:
+        chosen["podAffinity"] = {
+            "requiredDuringSchedulingIgnoredDuringExecution": [pods | {"topologyKey": ZONE}]
+        }
+    if order.workers > 1 and order.workers_per_node == 1:
+        chosen["podAntiAffinity"] = {
+            "requiredDuringSchedulingIgnoredDuringExecution": [pods | {"topologyKey": HOST}]
+        }
+    return chosen
+
+
+def _capacity(provider: str, purchase: Purchase) -> list[Mapping]:
+    """Node selector terms: any of the spot labels for spot, none of them for everything else."""
+    spot = ground(provider).spot
+    if not spot:
+        return []
+    if purchase == Purchase.SPOT:
+        return [
+            {"matchExpressions": [{"key": label, "operator": "In", "values": list(values)}]}
+            for label, values in spot.items()
+        ]
+    return [
+        {
+            "matchExpressions": [
+                {"key": label, "operator": "NotIn", "values": list(values)}
+                for label, values in spot.items()
+            ]
+        }
+    ]
+
+
+def tolerations(order: Order) -> list[dict[str, str]]:
+    """Taints that a node of the offer may carry."""
+    found: list[dict[str, str]] = []
+    if order.device is not None:
+        found.append({"key": order.device, "operator": "Exists", "effect": "NoSchedule"})
+    taint = ground(order.offer.provider).taint
+    if order.purchase == Purchase.SPOT and taint is not None:
+        key, value = taint
+        found.append({"key": key, "operator": "Equal", "value": value, "effect": "NoSchedule"})
+    return found
+
+
+def resources(order: Order) -> dict[str, dict[str, str]]:
+    """Requests and limits of one worker: its share of what the system leaves of a node.
+
+    Devices and memory have requests equal to limits; processors no limit, for throttling would
+    only make steps uneven.
+    """
+    cpu, memory = allocatable(order.offer.vcpus, order.offer.memory_gib)
+    share = order.workers_per_node
+    requests = {
+        "cpu": f"{max(100, math.floor(round(cpu / share * 1000, 3)))}m",
+        "memory": f"{max(256, math.floor(memory / share * 1024))}Mi",
+    }
+    limits = {"memory": requests["memory"]}
+    if order.device is not None:
+        requests[order.device] = limits[order.device] = str(order.devices)
+    return {"requests": requests, "limits": limits}
 
 
 def service(order: Order) -> Mapping:
