@@ -28,7 +28,7 @@ from isocost.catalog import load
 from isocost.profiles.design import v_optimal
 from isocost.profiles.law import Floats, Points
 from isocost.profiles.predict import Predictor
-from isocost.profiles.series import group, row_points, shared_keys
+from isocost.profiles.series import group, row_points, shared_keys, value_of
 from isocost.profiles.sheets import key, sheet
 from isocost.profiles.table import Row, is_half, read_table
 
@@ -265,7 +265,7 @@ def judge_transfer(name: str, rows: Sequence[Row], shared: bool) -> Outcome:
     def mark(row: Row) -> tuple[Any, ...]:
         return (
             row.cell("model"),
-            *(row.cell(k) for k in keys if k in row.cells),
+            *(value_of(row, k) for k in keys if k in row.cells),
             row.batch,
             row.devices,
             row.nodes,

@@ -146,7 +146,7 @@ class _Search:
 
     def _answer(self, status: Status) -> Answer:
         relaxed = self.relaxed
-        within = relaxed.distance <= self.upper - self._margin - relaxed.bound
+        below = math.inf if self.best is None else self.upper - self._margin
         return Answer(
             status,
             self.best,
@@ -154,7 +154,7 @@ class _Search:
             min(max(self.lower, relaxed.bound), self.upper),
             _name(self.solver),
             generated=len(relaxed.columns),
-            survivors=int(within.sum()),
+            survivors=int((relaxed.distance <= below - relaxed.bound).sum()),
             stated=self.stated,
             nodes=self.nodes,
             rounds=relaxed.rounds,

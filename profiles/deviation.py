@@ -6,11 +6,10 @@
 
 near = exp(-distance^2 / 2) in octaves of devices, nodes and the fullest node; same = the same three
 counts; own = the same devices on each node in the same order, that is, the same run of a placement.
-The six amplitudes and the noise are the most likely ones of the series, given a guess, were e normal. But
-some steps are timed while a neighbour uses the network, so readings far off count less: each has noise
-of its own, that of Student's t about what the others expect (iteratively reweighted least squares; Lange,
-Little and Taylor 1989). Then d at any configuration and what is left open of it are the conditional normal's.
-No I/O.
+The six amplitudes and the noise are the most likely ones of the series, given a guess, were e normal:
+readings far off make every interval wider. But they hardly move d, for each has noise of its own, that
+of Student's t about the expected d (iteratively reweighted least squares; Lange, Little and Taylor
+1989). Then d at any configuration and what is left open of it are the conditional normal's. No I/O.
 """
 
 from dataclasses import dataclass
@@ -24,8 +23,9 @@ from .likely import Readings, likeliest
 
 BATCH_OCTAVES = 2.0
 FEWEST = 8  # readings below which the guess stands, and e is normal
-FREEDOM = 3.0  # the fewest with a variance
-LOOKS = 6  # after so many, readings' noise hardly changes
+FREEDOM = 3.0  # the fewest whole ones with a variance
+LOOKS = 6
+SETTLED = 0.05  # the largest relative change of a reading's noise that needs no further look
 MOST_LEARNED = 450  # readings that amplitudes are learned from
 GUESS_SPREAD = 1.0  # of the logarithm of each amplitude
 # Amplitudes of near, same and own, for all batches and along them, then the noise: together the
@@ -53,7 +53,9 @@ class Deviation:
             factor = cho_factor(covariance + np.diag(noise))
             solved = cho_solve(factor, residual)
             missed = noise * solved
-            noise = (FREEDOM * typical + missed**2) / (FREEDOM + 1)
+            before, noise = noise, (FREEDOM * typical + missed**2) / (FREEDOM + 1)
+            if np.abs(noise / before - 1).max() < SETTLED:
+                break
         return cls(at, amplitudes, factor, solved)
 
     @property

@@ -18,6 +18,12 @@ from .table import Row, precision_family
 
 # Units of one sample; a table of tokens or epochs says nothing about steps of so many samples.
 SAMPLES = ("sample", "image", "example", "sequence")
+_OURS: Mapping[str, Precision] = {
+    "float32": "float32",
+    "tensorfloat32": "float32",
+    "float16": "mixed_float16",
+    "bfloat16": "mixed_bfloat16",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,8 @@ def evidence(
 ) -> dict[tuple[str, Precision], Evidence]:
     """By accelerator and precision, from the profile's settings and a table's rows of its model.
 
-    Processors are no accelerator; rows of accelerators that the catalog does not have are left out.
+    Processors are no accelerator; rows of accelerators that the catalog does not have or in a precision that is none
+    of ours, are left out.
     """
     names = {key(name): name for name, each in accelerators.items() if each.kind != "cpu"}
     found: dict[tuple[str, Precision], list[tuple[tuple[float, ...], float]]] = {}
@@ -87,9 +94,10 @@ def evidence(
         found.setdefault(mark, []).append((at, one.step_time_s.value))
     for row in rows:
         name = names.get(key(row.cell("accelerator")))
-        if name is not None and row.batch is not None:
+        precision = precision_of(row.cell("precision"))
+        if name is not None and precision is not None and row.batch is not None:
             at = (row.batch, row.devices, row.nodes, row.fullest)
-            mark = name, precision_of(row.cell("precision"))
+            mark = name, precision
             found.setdefault(mark, []).append((at, row.step_s))
     return {
         mark: Evidence(
@@ -99,11 +107,13 @@ def evidence(
     }
 
 
-def precision_of(word: str) -> Precision:
+def precision_of(word: str) -> Precision | None:
     """A table's word for a precision as one of ours; float32 where it says nothing else.
 
-    >>> [precision_of(word) for word in ("fp32", "amp", "bf16", "")]
-    ['float32', 'mixed_float16', 'mixed_bfloat16', 'float32']
+    >>> [precision_of(word) for word in ("fp32", "amp", "bf16", "tf32", "", "amp_fp8")]
+    ['float32', 'mixed_float16', 'mixed_bfloat16', 'float32', 'float32', None]
     """
-    ours: Mapping[str, Precision] = {"bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-    return ours.get(precision_family(word), "float32")
+    family = precision_family(word)
+    if family[-1:].isdigit():
+        return _OURS.get(family)
+    return "float32"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .sheets import key as accelerator_key
-from .table import Row
+from .table import Row, precision_family
 
 # Exchange that lasts as long as compute is as likely a bus that all devices share as a ring. One
 # machine of Lambda's has more, and its steps at eight devices agree; how steeply is a guess.
@@ -124,8 +124,9 @@ def _box(machine: Mark) -> Mark:
 
 
 def _setting(row: Row) -> Mark:
-    names = ("model", "precision", "xla", "framework", "framework_version")
-    return (*(row.cell(name) for name in names), str(row.batch))
+    names = ("model", "xla", "framework", "framework_version")
+    precision = precision_family(row.cell("precision"))
+    return (*(row.cell(name) for name in names), precision, str(row.batch))
 
 
 def _ends(rows: Sequence[Row]) -> _Ends | None:

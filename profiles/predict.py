@@ -181,16 +181,15 @@ class Predictor:
         )
 
     def _carried_over(self, row: Row, at: Points, fits: Sequence[tuple[str, Scaling]]) -> "_Curve":
-        """The curve at a row's placement: compute by `transfer`, exchange kept; more samples never take
-        less time."""
+        """The curve at a row's placement: compute by `transfer`, exchange kept, made to rise."""
         batches = np.unique(np.concatenate([fit.knots for _, fit in fits]))
         some = np.unique(np.linspace(0, len(batches) - 1, MOST_CARRIED).round().astype(int))
         batches = batches[some] if len(batches) > MOST_CARRIED else batches
         rungs = replace(at.at(np.zeros(len(batches), dtype=int)), batch=batches)
-        whole = np.array([fit.step_s(rungs) for _, fit in fits])
-        compute, open_ = self._carried(row, rungs.alone(), fits)
-        exchanges = whole - np.array([fit.step_s(rungs.alone()) for _, fit in fits])
-        exchange = np.median(exchanges, axis=0)
+        compute, open_ = self._alone_there(row, rungs.alone(), fits)
+        exchanges = np.array([fit.step_s(rungs) - fit.step_s(rungs.alone()) for _, fit in fits])
+        # More devices that were quicker than one, somewhere else, promise nothing here.
+        exchange = np.maximum(np.median(exchanges, axis=0), 0.0)
         apart = [
             deviation_of_another(found, EXCHANGE_SIGMA * middle)
             for found, middle in zip(exchanges.T, exchange, strict=True)
@@ -199,13 +198,12 @@ class Predictor:
         # The reading it is compared with is as noisy as those elsewhere.
         noise = float(np.median([fit.deviation.noise for _, fit in fits]))
         sigma = np.sqrt((open_ * compute / total) ** 2 + (apart / total) ** 2 + noise**2)
-        typical = np.exp(np.log(whole).mean(axis=0))
-        return _Curve(batches, typical, isotonic_regression(total).x, sigma)
+        return _Curve(batches, _typical_s(fits, rungs), isotonic_regression(total).x, sigma)
 
-    def _carried(
+    def _alone_there(
         self, row: Row, rungs: Points, fits: Sequence[tuple[str, Scaling]]
     ) -> tuple[Floats, Floats]:
-        """Steps of one device and their log-standard-deviations."""
+        """Steps of one device on the row's accelerator, and their log-standard-deviations."""
         target = sheet(row.cell("accelerator"), self.accelerators)
         known = [each for each in fits if each[0] in self.transfer.sheets]
         if target is None or not known:

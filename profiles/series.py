@@ -72,7 +72,7 @@ def _switches(measured: Sequence[Row], wanted: Sequence[Row]) -> set[str]:
 
 
 def value_of(row: Row, name: str) -> str:
-    """A key's value: a column's, a tag's or a switch's, in lower case; precisions by their family."""
+    """A key's value, in lower case: a column's (a precision's family), a tag's or a switch's."""
     if name == "precision":
         return precision_family(row.cell(name))
     if name in KEYS:

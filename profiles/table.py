@@ -49,14 +49,24 @@ NODE_DEVICES = 8  # devices of a node where a table gives only their total
 _LAYOUT = re.compile(r"\bper node:\s*(\d+(?:\+\d+)+)")
 _TAG = re.compile(r"^\s*([a-z_]+)=(\S[^;]*?)\s*$")
 _SWITCH = re.compile(r"^\s*([a-z][a-z _-]*?)\s+(on|off)\s*$", re.IGNORECASE)
-# Words for a precision, the more special first: amp_fp8 multiplies in 8 bit, amp_bf16 in bfloat16.
-_PRECISIONS = {
-    "float32": re.compile(r"no amp|not? mixed"),
-    "float8": re.compile(r"(fp|float)8"),
-    "bfloat16": re.compile(r"bf(loat)?16"),
-    "tensorfloat32": re.compile(r"(tf|tensorfloat)32"),
-    "float16": re.compile(r"16|amp|half|mixed"),
+# What is said not to be does not count; a number type counts before a way of mixing them.
+_NOT = r"(?:no|non|not|without|un)[ _-]?(?:amp|mixed|half|fp16|tf32)"
+_OFF = r"(?:amp|tf32)\s*[:=]?\s*(?:off|false|none|disabled)"
+_DENIED = re.compile(f"{_NOT}|{_OFF}")
+_TYPE = re.compile(
+    r"(?<![a-z0-9])(?:mx|nv)?(bfloat|bf|tensorfloat|tf|float|fp|f|int)[-_ ]?(4|8|16|32|64)(?!\d)"
+)
+_KINDS = {"bf": "bfloat", "tf": "tensorfloat", "fp": "float", "f": "float"}
+_NAMES = {
+    "amp": "float16",
+    "mixed": "float16",
+    "half": "float16",
+    "single": "float32",
+    "double": "float64",
+    "e4m3": "float8",
+    "e5m2": "float8",
 }
+_NAMED = re.compile(rf"(?<![a-z])({'|'.join(_NAMES)})(?![a-z])")
 _COUNTS = ("accelerators", "accelerators_per_node", "nodes")
 _BATCHES = ("per_device_batch", "global_batch")
 SHOWN_FAULTS = 20
@@ -128,22 +138,27 @@ class Row:
 
 
 def precision_family(word: str) -> str:
-    """What a table's word for a precision multiplies in; float32 where it says nothing else.
+    """What a table's word for a precision multiplies in; the word itself where it names no type.
 
-    >>> [precision_family(word) for word in ("fp32 (single)", "amp", "amp_bf16", "tf32", "")]
-    ['float32', 'float16', 'bfloat16', 'tensorfloat32', 'float32']
+    >>> [precision_family(word) for word in ("fp32 (single)", "amp", "amp_bf16", "tf32", "int8", "")]
+    ['float32', 'float16', 'bfloat16', 'tensorfloat32', 'int8', '']
+    >>> [precision_family(word) for word in ("fp16 (no AMP)", "fp32 on Ampere", "amp=off")]
+    ['float16', 'float32', 'amp=off']
     """
-    lower = word.lower()
-    return next((name for name, said in _PRECISIONS.items() if said.search(lower)), "float32")
+    said = _DENIED.sub(" ", word.lower())
+    if typed := _TYPE.search(said):
+        return _KINDS.get(typed[1], typed[1]) + typed[2]
+    named = _NAMED.search(said)
+    return _NAMES[named[1]] if named else word.lower()
 
 
 def is_half(precision: str) -> bool:
-    """Whether a precision as tables name it multiplies at 16 bit or fewer.
+    """Whether a precision as tables name it multiplies floats of 16 bit or fewer.
 
     >>> [is_half(word) for word in ("fp32", "amp", "mixed_bfloat16", "fp16 (use_fp16)", "no AMP")]
     [False, True, True, True, False]
     """
-    return precision_family(precision) in ("float16", "bfloat16", "float8")
+    return precision_family(precision) in ("float16", "bfloat16", "float8", "float4")
 
 
 class Fault(ValueError):
@@ -351,9 +366,10 @@ def conflicts(rows: Iterable[Row]) -> list[Conflict]:
     """Settings that two sources measured with results more than DISAGREE apart, the worst first."""
     found: dict[tuple[object, ...], list[Row]] = {}
     for each in rows:
-        words = ("model", "dataset", "precision", "xla", "unit")
+        words = ("model", "dataset", "xla", "unit")
         mark = (
             *(each.cell(name).lower() for name in words),
+            precision_family(each.cell("precision")),
             accelerator_key(each.cell("accelerator")),
             each.batch,
             each.devices,

@@ -20,7 +20,7 @@ from isocost.optimizer.instance import (
     undominated,
 )
 from isocost.optimizer.many import Answer, choose_many
-from isocost.optimizer.relaxation import relax
+from isocost.optimizer.relaxation import ELASTIC, relax
 from isocost.optimizer.solver import Status, solve
 
 # Amounts are whole numbers and L has few digits, so that no choice is within rounding of a limit.
@@ -167,8 +167,12 @@ def test_the_relaxation_is_that_of_the_pulp_model(instance: Instance) -> None:
     if relaxed is None:  # rounding showed what fractions hide
         assert np.isinf(brute_force(instance))
         return
-    assert relaxed.bound == pytest.approx(linear(relaxed.instance), rel=1e-6, abs=1e-7)
-    assert relaxed.bound >= plain - 1e-7
+    exact = linear(relaxed.instance)
+    assert exact is not None
+    # HiGHS may exceed a limit by 1e-7 at the price of excess; the bound is then too low, never too high.
+    excess = 1e-7 * (1 + np.ptp(instance.loss) * instance.jobs * ELASTIC * 1e3)
+    assert exact - 2 * excess - 1e-7 <= relaxed.bound <= exact + 1e-7
+    assert relaxed.bound >= plain - 2 * excess - 1e-7
 
 
 def linear(instance: Instance) -> float | None:

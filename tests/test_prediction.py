@@ -20,7 +20,7 @@ from isocost.profiles.law import Points, points
 from isocost.profiles.predict import Prediction, Predictor
 from isocost.profiles.public import public_rows
 from isocost.profiles.scaling import Scaling
-from isocost.profiles.table import COLUMNS, Row, parse_table
+from isocost.profiles.table import COLUMNS, Row, is_half, parse_table, precision_family
 from isocost.profiles.workload import read_workload
 
 from .conftest import EXAMPLE, ROOT, Command
@@ -248,13 +248,42 @@ def test_a_reading_far_off_its_neighbours_hardly_moves_them() -> None:
     assert np.abs(moved[1] - np.log(alone)).max() < 0.05
 
 
+@pytest.mark.parametrize(
+    ("family", "words"),
+    [
+        ("float32", "fp32 | float32 | fp32 (single) | fp32 (tf32 off) | fp32; batch 16 | FP-32"),
+        ("float32", "fp32 on Ampere | fp32, fp16 optimizer state | fp32 (no AMP flag)"),
+        ("float16", "amp | fp16/amp | mixed_float16 | 16-mixed | pure half | fp16 (no AMP)"),
+        (
+            "bfloat16",
+            "bf16 | amp_bf16 | mixed_bfloat16 | bf16-mixed | bfloat 16 | bf16 (not mixed)",
+        ),
+        ("tensorfloat32", "tf32 | tensorfloat32 | TF-32, no amp"),
+        ("float8", "amp_fp8 | mxfp8 | e4m3"),
+        ("float64", "fp64 | double"),
+        ("int8", "INT8 | int-8"),
+    ],
+)
+def test_precisions_are_known_by_many_words(family: str, words: str) -> None:
+    assert {precision_family(word) for word in words.split(" | ")} == {family}
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["", "no amp", "without AMP", "AMP=off", "amp: none", "no_amp", "non-mixed", "w8a16", "O1"],
+)
+def test_a_word_that_names_no_precision_stands_for_itself(word: str) -> None:
+    assert precision_family(word) == word.lower()
+    assert not is_half(word)
+
+
 def test_a_precision_by_another_word_is_the_same_series() -> None:
     def row(precision: str, throughput: float | None) -> Row:
         cells = {"model": "net", "accelerator": "A100", "precision": precision}
         return Row(2, cells, 8.0, 1, 1, 1, throughput)
 
-    known = [row("amp_bf16", 100.0), row("float32", 40.0)]
-    same, single, other = _predict(known, [row(word, None) for word in ("bf16", "fp32", "tf32")])
+    known = [row("amp_bf16", 100.0), row("float32", 40.0), row("int8", 300.0)]
+    same, single, other = _predict(known, [row(word, None) for word in ("bf16", "fp32", "fp64")])
     assert (same.basis, single.basis, other.basis) == ("measured", "measured", "fitted")
     assert same.throughput == pytest.approx(100, rel=0.01)
     assert single.throughput == pytest.approx(40, rel=0.01)

@@ -159,6 +159,32 @@ def test_an_accelerator_that_no_alike_workload_was_measured_on_is_unseen() -> No
     assert unseen == pytest.approx(3 * plain)
 
 
+def test_two_accelerators_that_keep_to_their_sheets_do_not_make_a_third_certain() -> None:
+    """However well they do: what was left out of two differs once only."""
+    kept = {"V100": 1.0, "P100": 1.02, "T4": 0.99, "K80": 1.03, "M60": 0.97, "RTX2080Ti": 1.01}
+    few, many = (
+        _carried(_rows({name: kept[name] for name in names}, models=2), "A100")[1]
+        for names in (("V100", "P100"), tuple(kept))
+    )
+    assert few > many
+    assert few > 0.05
+
+
+def test_more_devices_that_were_quicker_elsewhere_promise_nothing_here() -> None:
+    def row(accelerator: str, devices: int, step_s: float) -> Row:
+        cells = {"model": "net", "accelerator": accelerator}
+        return Row(2, cells, 8.0, devices, 1, devices, 8 * devices / step_s)
+
+    known = [row(name, n, s) for name in ("K80", "M60") for n, s in ((1, 0.5), (4, 0.2))]
+    one, four = Predictor.of(known, [row("H100", n, 1.0) for n in (1, 4)], ACCELERATORS).predict(
+        [row("H100", n, 1.0) for n in (1, 4)]
+    )
+    assert one is not None
+    assert four is not None
+    assert 0 < four.p05 < four.throughput < four.p95
+    assert four.throughput <= 4 * one.throughput * (1 + 1e-9)
+
+
 def test_exchange_seen_on_few_accelerators_leaves_that_of_another_open() -> None:
     """Two alike say less than four, and some that differ less than some that do not."""
     alike = [deviation_of_another([1.0] * count, 0.5) for count in (1, 2, 4, 16)]

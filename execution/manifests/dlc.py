@@ -5,13 +5,13 @@ import math
 from ...catalog import Purchase
 from ...catalog.files import InputError
 from .order import BOOTSTRAP, DATA_PATH, GRACE_S, RUN_PATH, WORK, Order
-from .pods import Mapping
+from .pods import Json
 
 LARGEST_BYTES = 65_536  # of all parameters of CreateJob together
 SERVICE = "pai-dlc"
 
 
-def dlc_job(order: Order, workspace: str | None = None) -> Mapping:
+def dlc_job(order: Order, workspace: str | None = None) -> Json:
     """The body of CreateJob.
 
     A TFJob gives every node a TF_CONFIG with all hosts: the worker takes the hosts from there and
@@ -27,7 +27,7 @@ def dlc_job(order: Order, workspace: str | None = None) -> Mapping:
         raise InputError(
             "a PAI-DLC job is written for workers alone; plan without parameter servers"
         )
-    worker: Mapping = {
+    worker: Json = {
         "Type": "Worker",
         "PodCount": order.workers,
         "Image": order.image,
@@ -39,7 +39,7 @@ def dlc_job(order: Order, workspace: str | None = None) -> Mapping:
     sources = [data_source(order.claim, RUN_PATH, "RW")]
     if order.data_claim is not None:
         sources.append(data_source(order.data_claim, DATA_PATH, "RO"))
-    job: Mapping = {
+    job: Json = {
         "DisplayName": order.name,
         "JobType": "TFJob",
         "JobSpecs": [worker],

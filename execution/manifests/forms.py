@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from .order import Order
-from .pods import Mapping, code_map, labels, metadata, pod, service
+from .pods import Json, code_map, labels, metadata, pod, service
 
 REFUSED = 2  # the worker's exit code for what no restart mends
 STOPPED = 4  # and for a run that its deadline ended
 
 
-def indexed_job(order: Order) -> list[Mapping]:
+def indexed_job(order: Order) -> list[Json]:
     """A Job whose pods have numbers, and the headless Service that names them.
 
     A worker that dies takes its peers along (their all-reduce fails), and each comes back as a new
@@ -44,12 +44,12 @@ def indexed_job(order: Order) -> list[Mapping]:
     return [*code_map(order), service(order), job]
 
 
-def _no_restart(container: str) -> Mapping:
+def _no_restart(container: str) -> Json:
     codes = {"containerName": container, "operator": "In", "values": [REFUSED, STOPPED]}
     return {"action": "FailJob", "onExitCodes": codes}
 
 
-def jobset(order: Order) -> list[Mapping]:
+def jobset(order: Order) -> list[Json]:
     """A JobSet: any failure starts the whole gang anew; it makes the headless Service itself."""
     host = f"{order.name}-worker-0-{{rank}}.{order.name}"
     return [
@@ -70,7 +70,7 @@ def jobset(order: Order) -> list[Mapping]:
     ]
 
 
-def _set(order: Order, name: str, host: str, workers: int | None) -> Mapping:
+def _set(order: Order, name: str, host: str, workers: int | None) -> Json:
     """The JobSet spec; workers None where somebody else fills the number in."""
     size = {} if workers is None else {"completions": workers, "parallelism": workers}
     return {
@@ -105,7 +105,7 @@ def _set(order: Order, name: str, host: str, workers: int | None) -> Mapping:
     }
 
 
-def trainjob(order: Order) -> list[Mapping]:
+def trainjob(order: Order) -> list[Json]:
     """A TrainJob of Kubeflow Trainer, and the runtime for it: none for TensorFlow ships with it.
 
     Trainer fills in numNodes, makes a JobSet and names hosts JOB-node-0-RANK.JOB; the container
@@ -151,7 +151,7 @@ def trainjob(order: Order) -> list[Mapping]:
     ]
 
 
-FORMS: dict[str, Callable[[Order], list[Mapping]]] = {
+FORMS: dict[str, Callable[[Order], list[Json]]] = {
     "kubernetes": indexed_job,
     "jobset": jobset,
     "trainjob": trainjob,

@@ -116,8 +116,10 @@ def ground(provider: str) -> Ground:
 
 
 def node_selector(offer: PlannedOffer, kind: Kind, devices: int, workers: int) -> dict[str, str]:
-    """Labels that a node of the offer carries, for workers of so many devices each; InputError where GKE
-    has no such TPU."""
+    """Labels that a node of the offer carries, for so many workers of so many devices each.
+
+    Raises InputError where GKE has no such TPU.
+    """
     known = ground(offer.provider)
     labels: dict[str, str] = {}
     if known.regions:
@@ -139,7 +141,7 @@ def node_selector(offer: PlannedOffer, kind: Kind, devices: int, workers: int) -
 
 
 def node_labels(offer: PlannedOffer, kind: Kind, devices: int, workers: int) -> dict[str, str]:
-    """The same; none where it is no machine of Kubernetes', for there are other forms."""
+    """Those of `node_selector`; none where GKE has no such TPU, for not every form is Kubernetes'."""
     try:
         return node_selector(offer, kind, devices, workers)
     except InputError:

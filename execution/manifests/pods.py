@@ -8,7 +8,7 @@ from .order import BOOTSTRAP, DATA_PATH, GRACE_S, HOSTS, PORT, RUN_PATH, WORK, O
 from .places import HOST, ZONE, allocatable, ground, node_selector
 
 INSTANCE = "app.kubernetes.io/instance"
-Mapping = dict[str, Any]
+Json = dict[str, Any]
 
 
 def labels(order: Order) -> dict[str, str]:
@@ -16,11 +16,11 @@ def labels(order: Order) -> dict[str, str]:
     return {"app.kubernetes.io/name": "isocost", INSTANCE: order.name}
 
 
-def metadata(order: Order, name: str | None = None) -> Mapping:
+def metadata(order: Order, name: str | None = None) -> Json:
     """Name, labels, and in words what the figures in the manifest come from."""
     offer = order.offer
     bought = order.purchase.replace("_", " ")
-    described: Mapping = {
+    described: Json = {
         "name": name or order.name,
         "labels": labels(order),
         "annotations": {
@@ -34,7 +34,7 @@ def metadata(order: Order, name: str | None = None) -> Mapping:
     return described
 
 
-def environment(order: Order, host: str) -> list[Mapping]:
+def environment(order: Order, host: str) -> list[Json]:
     """Where the others are, and what is to be done.
 
     host: of a rank, with {rank} for its number. TF_CONFIG is made from it in the worker: the index
@@ -47,9 +47,9 @@ def environment(order: Order, host: str) -> list[Mapping]:
     ]
 
 
-def pod(order: Order, name: str, host: str) -> Mapping:
+def pod(order: Order, name: str, host: str) -> Json:
     """The pod template; name: of its one container."""
-    container: Mapping = {
+    container: Json = {
         "name": name,
         "image": order.image,
         "command": list(BOOTSTRAP),
@@ -58,7 +58,7 @@ def pod(order: Order, name: str, host: str) -> Mapping:
         "resources": resources(order),
         "volumeMounts": [{"name": "run", "mountPath": RUN_PATH}],
     }
-    volumes: list[Mapping] = [{"name": "run", "persistentVolumeClaim": {"claimName": order.claim}}]
+    volumes: list[Json] = [{"name": "run", "persistentVolumeClaim": {"claimName": order.claim}}]
     if order.code:
         items = [{"key": key, "path": path} for key, path in _keys(order).items()]
         container["volumeMounts"].append(
@@ -77,13 +77,13 @@ def pod(order: Order, name: str, host: str) -> Mapping:
         # NCCL joins the GPUs of a host through shared memory; a container has 64 MiB of it.
         container["volumeMounts"].append({"name": "shm", "mountPath": "/dev/shm"})
         volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}})
-    spec: Mapping = {
+    spec: Json = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE_S,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "nodeSelector": node_selector(order.offer, order.kind, order.devices, order.workers),
-        "affinity": affinity(order, labels(order)),
+        "affinity": affinity(order),
         "tolerations": tolerations(order),
         "containers": [container],
         "volumes": volumes,
@@ -94,10 +94,10 @@ def pod(order: Order, name: str, host: str) -> Mapping:
     return {"metadata": {"labels": labels(order)}, "spec": spec}
 
 
-def affinity(order: Order, labels: dict[str, str]) -> Mapping:
+def affinity(order: Order) -> Json:
     """Spot or not as bought; workers in one zone; one on each machine where it is to have it alone."""
-    pods = {"labelSelector": {"matchLabels": dict(labels)}}
-    chosen: Mapping = {}
+    pods = {"labelSelector": {"matchLabels": labels(order)}}
+    chosen: Json = {}
     terms = _capacity(order.offer.provider, order.purchase)
     if terms:
         chosen["nodeAffinity"] = {
@@ -114,7 +114,7 @@ def affinity(order: Order, labels: dict[str, str]) -> Mapping:
     return chosen
 
 
-def _capacity(provider: str, purchase: Purchase) -> list[Mapping]:
+def _capacity(provider: str, purchase: Purchase) -> list[Json]:
     """Node selector terms: any of the spot labels for spot, none of them for everything else."""
     spot = ground(provider).spot
     if not spot:
@@ -164,7 +164,7 @@ def resources(order: Order) -> dict[str, dict[str, str]]:
     return {"requests": requests, "limits": limits}
 
 
-def service(order: Order) -> Mapping:
+def service(order: Order) -> Json:
     """A headless service: it gives every pod a name that the others reach it by, ready or not."""
     return {
         "apiVersion": "v1",
@@ -183,7 +183,7 @@ def code_name(order: Order) -> str:
     return f"{order.name}-code"
 
 
-def code_map(order: Order) -> list[Mapping]:
+def code_map(order: Order) -> list[Json]:
     """The user's own model as a ConfigMap; nothing where it is built in or in the image."""
     if not order.code:
         return []

@@ -6,7 +6,7 @@ from ...catalog import Purchase
 from ...catalog.files import InputError
 from ...catalog.names import tpu_slice
 from .order import BOOTSTRAP, CODE_PATH, DATA_PATH, GRACE_S, RUN_PATH, WORK, Order
-from .pods import Mapping
+from .pods import Json
 
 SERVICE = "skypilot"
 # Our providers to SkyPilot's clouds, and the store of each that a bucket is made in by default.
@@ -31,7 +31,7 @@ NAMES = {
 }
 
 
-def sky_task(order: Order, folder: str) -> Mapping:
+def sky_task(order: Order, folder: str) -> Json:
     """The task as a mapping; folder: where the files of order.code lie on this machine.
 
     ``sky jobs launch`` brings lost machines back; what the machines share is a bucket, claim.
@@ -43,7 +43,7 @@ def sky_task(order: Order, folder: str) -> Mapping:
             f"SkyPilot starts one worker a node; the plan has {order.workers} on {order.nodes}"
         )
     cloud = CLOUDS[order.offer.provider]
-    resources: Mapping = {
+    resources: Json = {
         "infra": f"{cloud}/{order.offer.region}",
         "use_spot": order.purchase == Purchase.SPOT,
         "image_id": f"docker:{order.image}",
@@ -57,7 +57,7 @@ def sky_task(order: Order, folder: str) -> Mapping:
         if order.kind == "gpu":
             name = _accelerator(order)
             resources["accelerators"] = {name: order.offer.accelerator_count}
-    mounts: Mapping = {RUN_PATH: _bucket(order.claim, cloud)}
+    mounts: Json = {RUN_PATH: _bucket(order.claim, cloud)}
     if order.data_claim is not None:
         mounts[DATA_PATH] = _bucket(order.data_claim, cloud)
     for path in order.code:
