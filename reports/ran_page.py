@@ -183,8 +183,8 @@ def draw_waterfall(info: Waterfall | None) -> Drawing | None:
     return Drawing(
         title=f"From {said[0]} predicted to {said[-1]} measured",
         caption=(
-            "What lies between prediction and measurement, in parts that add up: green bars saved time, red "
-            "ones took it."
+            "What lies between prediction and measurement, in parts that add up: green bars saved time, "
+            "orange ones took it."
         ),
         label="; ".join(f"{name}: {text}" for name, text in zip(names, said, strict=True)) + ".",
         figure=figure,
