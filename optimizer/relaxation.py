@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .instance import Instance, coupling
 from .rounding import broken
+from .solver import TIGHT
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -221,6 +222,8 @@ class _Master:
         self.highs = highspy.Highs()
         self.highs.setOptionValue("output_flag", False)
         self.highs.setOptionValue("threads", 1)
+        # What HiGHS lets limits be exceeded by costs nothing there and lowers the bound by its price.
+        self.highs.setOptionValue("primal_feasibility_tolerance", TIGHT)
         none_i, none_f = np.zeros(0, np.int32), np.zeros(0)
         self.highs.addRows(
             jobs + limits,

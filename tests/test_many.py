@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from isocost.optimizer import many as many_jobs
@@ -20,7 +20,7 @@ from isocost.optimizer.instance import (
     undominated,
 )
 from isocost.optimizer.many import Answer, choose_many
-from isocost.optimizer.relaxation import ELASTIC, relax
+from isocost.optimizer.relaxation import relax
 from isocost.optimizer.solver import Status, solve
 
 # Amounts are whole numbers and L has few digits, so that no choice is within rounding of a limit.
@@ -155,7 +155,20 @@ def test_a_cutoff_at_the_optimum_does_not_lose_it(instance: Instance, gap: float
     assert found.status is not Status.INFEASIBLE
 
 
+# Master problems that were solved to HiGHS's own tolerance gave a bound 1.07e-7 too low here.
+DEARLY_KEPT = Instance(
+    np.array([0, 2, 7]),
+    np.array([0.01, 0.012, 0.01, 0.01, 0.01, 0.01, 0.01]),
+    (
+        Limit(
+            "budget", ("all",), np.zeros(7, int), np.array([2.0, 0, 3, 3, 3, 3, 5]), np.array([4.0])
+        ),
+    ),
+)
+
+
 @FEWER
+@example(DEARLY_KEPT)
 @given(instances())
 def test_the_relaxation_is_that_of_the_pulp_model(instance: Instance) -> None:
     """The restricted master talks to HiGHS itself; PuLP states the same over all columns."""
@@ -167,12 +180,8 @@ def test_the_relaxation_is_that_of_the_pulp_model(instance: Instance) -> None:
     if relaxed is None:  # rounding showed what fractions hide
         assert np.isinf(brute_force(instance))
         return
-    exact = linear(relaxed.instance)
-    assert exact is not None
-    # HiGHS may exceed a limit by 1e-7 at the price of excess; the bound is then too low, never too high.
-    excess = 1e-7 * (1 + np.ptp(instance.loss) * ELASTIC)
-    assert exact - 2 * excess <= relaxed.bound <= exact + 1e-7
-    assert relaxed.bound >= plain - 2 * excess
+    assert relaxed.bound == pytest.approx(linear(relaxed.instance), rel=1e-6, abs=1e-7)
+    assert relaxed.bound >= plain - 1e-7
 
 
 def linear(instance: Instance) -> float | None:
