@@ -3,10 +3,7 @@
 import os
 import sys
 
-from .app import app
-
-__all__ = ["app", "main"]
-
+EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141  # as a shell says of a program that SIGPIPE ended
 
 
@@ -14,7 +11,11 @@ def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 bad input, 3 infeasible, 4 run failed, 130 Ctrl-C."""
     _open_what_is_closed()
     try:
+        from .app import app  # here, for Ctrl-C may come while it is read
+
         app(prog_name="isocost")
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         # Whoever read what we print has enough. Python would complain again when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -26,6 +27,11 @@ def main() -> None:
             raise
         print(f"isocost: {error}", file=sys.stderr)
         sys.exit(code)
+    finally:
+        # CPython keeps in mind a KeyboardInterrupt that left code given as a string, such as
+        # dataclasses run on import: `python -m` then ends by SIGINT, whatever the exit code.
+        # Running another string clears that.
+        exec("")  # noqa: S102
 
 
 def _open_what_is_closed() -> None:

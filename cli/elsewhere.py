@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from . import EXIT_INTERRUPTED
+
 if TYPE_CHECKING:
     from ..execution.manifests.order import Order
     from ..execution.manifests.ordering import Wishes
@@ -117,7 +119,7 @@ def _submit(target: object, order: "Order", *, detach: bool, as_json: bool) -> N
             err.print("Ending the workers; they save a checkpoint first.", markup=False)
             placement.terminate()
             placement.kill()
-            raise typer.Exit(130) from None
+            raise typer.Exit(EXIT_INTERRUPTED) from None
     if not ended:
         raise EngineFailed(f"{fault}: {' | '.join(log[-3:]) or 'the log is empty'}")
     result = _result(log, RESULT_LINE)

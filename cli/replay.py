@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import complete
+from . import EXIT_INTERRUPTED, complete
 from .options import with_options_of
 from .traces import POLICIES, Adaptive, Given, TraceOptions
 
@@ -103,7 +103,7 @@ def replay(
     except KeyboardInterrupt:
         for part in parts:
             err.print(f"The finished part is in {part.part}", soft_wrap=True, markup=False)
-        raise SystemExit(130) from None
+        raise SystemExit(EXIT_INTERRUPTED) from None
     _written(shown, output, report)
     if as_json:
         print_json(shown)
@@ -212,7 +212,7 @@ def compare(
             ]
             more = [[_of_seed(given, seed).replay(one) for seed in seeds[1:]] for one in chosen]
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        raise SystemExit(EXIT_INTERRUPTED) from None
     usages = [meter.usage() for meter in meters]
     shown = compared(found, trace=str(options.trace), usages=usages, more=more)
     _written(shown, output, report)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import typer
 
+from . import EXIT_INTERRUPTED
 from . import run_options as asked
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..execution.record import Run
 
-EXIT_FAILED, EXIT_INTERRUPTED = 4, 130
+EXIT_FAILED = 4
 LONGEST_S = 10 * 365 * 86_400.0
 
 

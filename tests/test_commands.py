@@ -103,6 +103,36 @@ def test_a_reader_that_leaves_early_gets_no_traceback(
     assert "Exception ignored" not in said
 
 
+WHILE_READING_THE_COMMANDS = """
+class Pressing:
+    def find_spec(self, name, path=None, target=None):
+        if name == "isocost.cli.app":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Pressing())
+"""
+IN_CODE_FROM_A_STRING = """
+from isocost.cli.app import app
+
+sys.argv = ["isocost", "pressed"]
+app.command("pressed")(lambda: exec("raise KeyboardInterrupt"))
+"""
+
+
+@pytest.mark.parametrize("pressed", [WHILE_READING_THE_COMMANDS, IN_CODE_FROM_A_STRING])
+def test_ctrl_c_before_the_work_exits_with_130_and_says_nothing(
+    pressed: str, tmp_path: Path
+) -> None:
+    """As ``python -m`` runs it, where an interrupt in code from a string can end all by SIGINT."""
+    (tmp_path / "early.py").write_text(
+        f"import sys\n{pressed}\nfrom isocost.cli import main\nmain()\n", encoding="utf-8"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "early"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_completion_knows_names(tmp_path: Path) -> None:
     def completed(line: str) -> str:
         variables = {

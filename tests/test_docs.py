@@ -8,7 +8,7 @@ import yaml
 from typer.testing import CliRunner
 
 from isocost.catalog.files import Document
-from isocost.cli import app
+from isocost.cli.app import app
 from isocost.optimizer.plan import Plan
 from isocost.profiles.records import Profile
 from isocost.profiles.workload import Workload

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from isocost.cli import app
+from isocost.cli.app import app
 from isocost.execution.engines import ELSEWHERE
 from isocost.execution.manifests import text
 
