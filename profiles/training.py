@@ -370,13 +370,15 @@ class Trainer:
 
 
 def scale_learning_rate(optimizer: Any, factor: float) -> None:
-    """Multiply an optimizer's learning rate, a number or a schedule, by factor."""
+    """Multiply an optimizer's learning rate, a number, a schedule or a function, by factor."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     rate = inner._learning_rate
-    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+    if isinstance(rate, keras.Variable):
+        inner.learning_rate = float(rate.numpy()) * factor
+    elif isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         inner._learning_rate = _Scaled(rate, factor)
     else:
-        inner.learning_rate = float(rate) * factor
+        inner._learning_rate = lambda: rate() * factor
 
 
 class _Scaled(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]

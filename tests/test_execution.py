@@ -23,15 +23,13 @@ from .conftest import EXAMPLE, Command, command_line, environment
 SHORT = (
     EXAMPLE.read_text(encoding="utf-8").replace("50000", "1600").replace("epochs: 10", "epochs: 8")
 )
+SHORT_AT_32 = SHORT.replace("[32, 64, 128]", "32").replace("critical_batch", "# critical_batch")
 
 
 @pytest.fixture
 def plan(tmp_path: Path, isocost: Command, profile: Profile) -> Path:
     """A plan of 400 steps of batch 32."""
-    (tmp_path / "short.yaml").write_text(
-        SHORT.replace("[32, 64, 128]", "32").replace("critical_batch", "# critical_batch"),
-        encoding="utf-8",
-    )
+    (tmp_path / "short.yaml").write_text(SHORT_AT_32, encoding="utf-8")
     profile.write(tmp_path / "profile.json")
     done = isocost("optimize", "short.yaml", "--profile", "profile.json", "-o", "plan.json")
     assert done.returncode == 0, done.stderr
@@ -62,35 +60,41 @@ def orphans(folder: Path) -> list[psutil.Process]:
 
 
 @pytest.mark.slow
-def test_two_workers_have_the_early_losses_of_one_at_the_same_global_batch(
-    plan: Path, isocost: Command, tmp_path: Path
+def test_two_workers_have_the_losses_of_one_at_the_same_global_batch(
+    isocost: Command, tmp_path: Path
 ) -> None:
+    """For a pass and more, at a tenth of the rate: at the whole of it rounding grows to percents."""
+    slow = SHORT_AT_32.replace("reference_batch: 32", "reference_batch: 3200\nlearning_rate: sqrt")
+    (tmp_path / "slow.yaml").write_text(slow, encoding="utf-8")
+    planned = isocost("optimize", "slow.yaml")
+    assert planned.returncode == 0, planned.stderr
     for workers in (1, 2):
         output = f"run{workers}.json"
-        done = isocost("run", plan, "--workers", str(workers), "--max-steps", "50", "-o", output)
+        done = isocost(
+            "run", "plan.json", "--workers", str(workers), "--max-steps", "60", "-o", output
+        )
         assert done.returncode == 0, done.stderr
         assert "Test: loss" in done.stdout
         made = record(tmp_path / output)
-        assert (made["workers"], made["steps"], made["status"]) == (workers, 50, "stopped")
+        assert (made["workers"], made["steps"], made["status"]) == (workers, 60, "stopped")
         assert made["data"] in ("cifar10", "digits")
         assert made["measured"]["samples_per_s"] > 0  # type: ignore[index]
         assert made["predicted"]["samples_per_s"] > 0  # type: ignore[index]
         assert 0 <= made["test"]["accuracy"] <= 1  # type: ignore[index]
     one, two = losses(tmp_path / "run1.json"), losses(tmp_path / "run2.json")
-    for step in range(1, 9):
-        assert two[step] == pytest.approx(one[step], rel=1e-5)
-    for step in range(9, 51):
-        assert two[step] == pytest.approx(one[step], rel=0.02, abs=0.02)  # rounding has grown
+    assert two == pytest.approx(one, rel=1e-5)
+    assert one[60] < 0.9 * one[1]
 
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_no_orphan_and_resuming_equals_an_undisturbed_run(
     plan: Path, isocost: Command, tmp_path: Path
 ) -> None:
-    whole = isocost("run", plan, "-o", "whole.json")
+    alike = ("run", plan, "--workers", "2", "--reproducible", "--max-steps", "150")
+    whole = isocost(*alike, "-o", "whole.json")
     assert whole.returncode == 0, whole.stderr
     running = subprocess.Popen(
-        command_line(["run", plan, "--workers", "2", "-o", "cut.json"]),
+        command_line([*alike, "-o", "cut.json"]),
         cwd=tmp_path,
         env=environment(tmp_path),
         stdout=subprocess.PIPE,
@@ -105,21 +109,20 @@ def test_ctrl_c_leaves_no_orphan_and_resuming_equals_an_undisturbed_run(
     assert orphans(tmp_path / "cut") == []
     cut = record(tmp_path / "cut.json")
     assert cut["status"] == "interrupted"
-    assert 30 <= cut["steps"] < 400  # type: ignore[operator]
+    assert 30 <= cut["steps"] < 150  # type: ignore[operator]
     saved = checkpoints.latest(tmp_path / "cut" / "checkpoints")
     assert saved is not None
     assert saved.step == cut["steps"]
     refused = isocost("run", plan, "-o", "cut.json")
     assert (refused.returncode, "--resume" in refused.stderr) == (2, True)
-    resumed = isocost("run", plan, "--resume", "cut", "-o", "resumed.json")
+    resumed = isocost(*alike, "--resume", "cut", "-o", "resumed.json")
     assert resumed.returncode == 0, resumed.stderr
     made = record(tmp_path / "resumed.json")
-    assert (made["steps"], made["status"]) == (400, "finished")
+    assert (made["steps"], made["status"]) == (150, "stopped")
     lines = read_steps(tmp_path / "cut" / "steps.jsonl")
-    assert [line.step for line in lines] == list(range(1, 401))  # each step committed once
-    expected = {line.step: line.loss for line in read_steps(tmp_path / "whole" / "steps.jsonl")}
-    for line in lines[: saved.step + 8]:
-        assert line.loss == pytest.approx(expected[line.step], rel=0.02, abs=0.02)
+    assert [line.step for line in lines] == list(range(1, 151))  # each step committed once
+    undisturbed = read_steps(tmp_path / "whole" / "steps.jsonl")
+    assert [line.loss for line in lines] == [line.loss for line in undisturbed]
 
 
 def _wait_for_step(log: Path, step: int) -> None:

@@ -35,17 +35,14 @@ from isocost.profiles.gang import Nursery
 from isocost.profiles.marks import passes_seen_once, whole_pass
 
 from .conftest import Command, command_line, environment, recorded_profile
-from .test_execution import SHORT, orphans, record
+from .test_execution import SHORT_AT_32, orphans, record
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A plan of 400 steps of batch 32, as text."""
     folder = tmp_path_factory.mktemp("plan")
-    (folder / "short.yaml").write_text(
-        SHORT.replace("[32, 64, 128]", "32").replace("critical_batch", "# critical_batch"),
-        encoding="utf-8",
-    )
+    (folder / "short.yaml").write_text(SHORT_AT_32, encoding="utf-8")
     recorded_profile().write(folder / "profile.json")
     done = subprocess.run(
         command_line(["optimize", "short.yaml", "--profile", "profile.json", "-o", "plan.json"]),
@@ -332,7 +329,9 @@ name: own
 model: own:make
 samples_per_epoch: 64
 epochs: 8
+reference_batch: 4
 per_device_batch: 16
+learning_rate: sqrt
 facts: {parameters: 22, gradient_bytes: 88, flops_per_sample: 100, bytes_per_sample: 100,
   checkpoint_bytes: 300}
 """
@@ -349,6 +348,8 @@ def test_a_model_of_several_inputs_trains_alike_on_one_device_two_and_in_parts(
     ways: dict[str, dict[str, Any]] = {
         "one": {},
         "two": {"strategy": "mirrored", "workers": 2},
+        "two processes": {"strategy": "multi_worker_mirrored", "workers": 2},
+        "served": {"strategy": "parameter_server", "workers": 2},
         "parts": {"accumulate": 4},
     }
     losses, tests = {}, {}
@@ -363,10 +364,36 @@ def test_a_model_of_several_inputs_trains_alike_on_one_device_two_and_in_parts(
         losses[name] = [point.loss for point in run.losses]
         assert run.test is not None
         tests[name] = run.test
-    for name in ("two", "parts"):
+    for name in ways:
         assert losses[name] == pytest.approx(losses["one"], rel=1e-5)
         assert tests[name].loss == pytest.approx(tests["one"].loss, rel=1e-5)
         assert tests[name].accuracy == tests["one"].accuracy
+
+
+RATES = """
+import keras
+from isocost.profiles.training import scale_learning_rate
+
+kinds = [
+    keras.optimizers.SGD(0.1),
+    keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)),
+    keras.optimizers.SGD(lambda: 0.1),
+    keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)),
+]
+for optimizer in kinds:
+    optimizer.build([keras.Variable(1.0)])
+    scale_learning_rate(optimizer, 3.0)
+    print(float(getattr(optimizer, "inner_optimizer", optimizer).learning_rate))
+"""
+
+
+@pytest.mark.slow
+def test_every_kind_of_learning_rate_is_scaled() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RATES], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert [float(rate) for rate in done.stdout.split()] == pytest.approx([0.3] * 4)
 
 
 @pytest.mark.slow
