@@ -1,8 +1,9 @@
 """What `profiles/spread.py` takes for granted before a table says otherwise: factors by kind.
 
-Learned by leaving measurements out, as there, from sources that no task of `prediction.py` judges such
-predictions on; each source counts as much as another. How steps grow with the batch is much alike
-everywhere; how they grow with devices depends on what exchanges: that is asked of those whose all-reduce is NCCL's, as TensorFlow's is.
+Learned by leaving measurements out, as there, from sources that no task of `prediction.py` judges
+such predictions on; each source counts as much as another. How steps grow with the batch is much
+alike everywhere; how they grow with devices depends on what exchanges: that is asked of those whose
+all-reduce is NCCL's, as TensorFlow's is.
 
     python benchmarks/spreads.py
 """

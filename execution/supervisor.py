@@ -104,12 +104,13 @@ def supervise(
 ) -> Outcome:
     """Run spec with the launch's workers on engine until it is done, or its allowance is.
 
-    A worker that dies, or falls silent beyond patience, costs the gang its life: it is started again
-    from the last good checkpoint, at most max_restarts times in a row without getting further: then, or
-    where the engine itself fails, the run has failed. A worker that is asked to end (SIGTERM: a
-    preemption notice) has all save first. On KeyboardInterrupt the workers save and end, where they
-    have taken a step; a second one ends them at once. allowance counts from the session's beginning. note: told why the workers do not run yet,
-    and what went wrong. Raises InputError for what no restart mends.
+    A worker that dies, or falls silent beyond patience, costs the gang its life: it is started
+    again from the last good checkpoint, at most max_restarts times in a row without getting
+    further: then, or where the engine itself fails, the run has failed. A worker that is asked to
+    end (SIGTERM: a preemption notice) has all save first. On KeyboardInterrupt the workers save and
+    end, where they have taken a step; a second one ends them at once. allowance counts from the
+    session's beginning. note: told why the workers do not run yet, and what went wrong. Raises
+    InputError for what no restart mends.
     """
     ledger = ledger or Ledger(Path(spec.folder) / "spent.json", time.time())
     return _Supervision(

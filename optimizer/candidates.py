@@ -69,8 +69,9 @@ class Candidates:
     """Columns of equal length; offer is a row of the catalog, knobs an index into knob_sets.
 
     setting is a row of settings; what depends on it alone is looked up there, column by column, by
-    the properties. storage_usd_h: of data and checkpoints, in each row of the catalog. commitment_h: of each purchase, the hours a node is paid whatever is used, 0 for
-    none; utilisation: the share of them that this job and others use, 0 where only this job does.
+    the properties. storage_usd_h: of data and checkpoints, in each row of the catalog.
+    commitment_h: of each purchase, the hours a node is paid whatever is used, 0 for none;
+    utilisation: the share of them that this job and others use, 0 where only this job does.
     """
 
     knob_sets: tuple[Knobs, ...]

@@ -250,7 +250,8 @@ class Relaxation:
     """A smallest change of one or several constraints that makes a plan possible again.
 
     changes: new values by key of the workload's constraints, or by name of the limit that several
-    jobs share ("deadline_s of NAME" in a pipeline); "offers" stands for the --offers expression. words: the same for people.
+    jobs share ("deadline_s of NAME" in a pipeline); "offers" stands for the --offers expression.
+    words: the same for people.
     """
 
     changes: dict[str, object]

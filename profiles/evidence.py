@@ -71,8 +71,8 @@ def evidence(
 ) -> dict[tuple[str, Precision], Evidence]:
     """By accelerator and precision, from the profile's settings and a table's rows of its model.
 
-    Processors are no accelerator; rows of accelerators that the catalog does not have or in a precision that is none
-    of ours, are left out.
+    Processors are no accelerator; rows of accelerators that the catalog does not have or in a
+    precision that is none of ours, are left out.
     """
     names = {key(name): name for name, each in accelerators.items() if each.kind != "cpu"}
     found: dict[tuple[str, Precision], list[tuple[tuple[float, ...], float]]] = {}

@@ -30,10 +30,11 @@ class Member(Protocol):
 class Gang:
     """One Python process for each command, in sessions of their own, so that Ctrl-C reaches only us.
 
-    A command is what follows ``python``: ``-m MODULE ARGUMENT...``. The processes' standard input is
-    a pipe from here: a worker that calls ``die_with_parent`` ends when this process ends, however it
-    ends. Leaving the ``with`` block kills what still runs. nurseries: fork there, one for
-    each command, instead of starting Python anew. launch: words before each command, such as ``ssh HOST`` or ``ip netns exec HOST``.
+    A command is what follows ``python``: ``-m MODULE ARGUMENT...``. The processes' standard input
+    is a pipe from here: a worker that calls ``die_with_parent`` ends when this process ends,
+    however it ends. Leaving the ``with`` block kills what still runs. nurseries: fork there, one
+    for each command, instead of starting Python anew. launch: words before each command, such as
+    ``ssh HOST`` or ``ip netns exec HOST``.
     """
 
     def __init__(

@@ -3,11 +3,12 @@
     sigma^2 = (f sigma_fit)^2 + (c reach)^2
 
 f and c belong to a prediction's kind: between measured batches, beyond them, at a placement among
-those measured, with more devices of one node, or with more of several. reach says how far it is from what was measured: the product
-of the octaves to the batches on either side (the error of a chord), the octaves beyond the last
-batch, what a ring of more devices on a node exchanges beyond one of those seen, the doublings of
-devices and of nodes. f and c are such that 1.64 sigma holds 90 % of left-out errors, over all series of a
-table, mixed with what other sources say (`benchmarks/spreads.py`), worth PRIOR_FITS left-out fits.
+those measured, with more devices of one node, or with more of several. reach says how far it is
+from what was measured: the product of the octaves to the batches on either side (the error of a
+chord), the octaves beyond the last batch, what a ring of more devices on a node exchanges beyond
+one of those seen, the doublings of devices and of nodes. f and c are such that 1.64 sigma holds
+90 % of left-out errors, over all series of a table, mixed with what other sources say
+(`benchmarks/spreads.py`), worth PRIOR_FITS left-out fits.
 """
 
 import math

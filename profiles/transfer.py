@@ -60,7 +60,8 @@ PRIOR_LEFT_OUT = 1.0  # units left out that it is worth
 @dataclass(frozen=True, slots=True)
 class Spreads:
     """Standard deviations of w (slope) and of log step time: of what all workloads share on an
-    accelerator, and on those of one architecture, what those alike share, what one model's settings share, and each workload's own.
+    accelerator, and on those of one architecture, what those alike share, what one model's settings
+    share, and each workload's own.
 
     The defaults are the guesses that a table's measurements then correct.
     """

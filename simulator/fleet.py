@@ -1,9 +1,10 @@
 """The machines of a cluster over time: requested, ready, lost, missing, bought and given back.
 
-A place in the cluster is filled by one machine after another, each with a life of its own, as in the rehearsal of
-a plan (gang.py): ready after its provisioning delay, its pace drawn, lost at the earliest of a failure, a spot loss and
-an outage of its zone, requested again when its repair is done or stock is back. A group with `least` is
-filled as far as jobs ask, up to its count. The bill runs from the request until the machine is gone.
+A place in the cluster is filled by one machine after another, each with a life of its own, as in
+the rehearsal of a plan (gang.py): ready after its provisioning delay, its pace drawn, lost at the
+earliest of a failure, a spot loss and an outage of its zone, requested again when its repair is
+done or stock is back. A group with `least` is filled as far as jobs ask, up to its count. The bill
+runs from the request until the machine is gone.
 
 Callbacks on the clock that is handed in, two or three a life. Every draw has a place of its own (purpose, group,
 node, life), so that two clusters, or two rates, meet the same luck.

@@ -108,7 +108,8 @@ def job_row(one: Finished, cluster: Cluster) -> Sequence[object]:
 
 class ChromeTrace(PartFile):
     """Events in Chrome's trace format: a process an accelerator, a thread a job, a bar a stretch of
-    running (ended_by: finish, stop, lost with a machine, or end), and counters of GPUs in use and jobs waiting. Times in microseconds, as the format wants.
+    running (ended_by: finish, stop, lost with a machine, or end), and counters of GPUs in use and
+    jobs waiting. Times in microseconds, as the format wants.
     """
 
     def __init__(self, path: Path, cluster: Cluster) -> None:

@@ -237,11 +237,12 @@ STEADY_BATCHES = 30
 def steady_mean(sample: Floats, probability: float = 0.99) -> tuple[float, Interval]:
     """The mean of a long stationary series of neighbours that depend on each other, and its interval.
 
-    The first tenth is dropped. Student's interval of the means of 30 batches of the rest, corrected as in Skart
-    (Tafazzoli, Wilson, Lada, Steiger 2011) for what is left of both faults of such means in a busy queue: skewness
-    B, by G(t) = (cbrt(1 + 6 b (t - b)) - 1) / (2 b) with b = B / (6 sqrt(k)) in place of t, and the correlation r of
-    neighbours, by the factor (1 + r) / (1 - r) of their variance. The corrections only widen: 30 batches know their
-    own skewness too badly to make one side narrower.
+    The first tenth is dropped. Student's interval of the means of 30 batches of the rest, corrected
+    as in Skart (Tafazzoli, Wilson, Lada, Steiger 2011) for what is left of both faults of such
+    means in a busy queue: skewness B, by G(t) = (cbrt(1 + 6 b (t - b)) - 1) / (2 b) with
+    b = B / (6 sqrt(k)) in place of t, and the correlation r of neighbours, by the factor
+    (1 + r) / (1 - r) of their variance. The corrections only widen: 30 batches know their own
+    skewness too badly to make one side narrower.
     """
     steady = sample[int(WARM_UP * len(sample)) :]
     means = np.array([batch.mean() for batch in np.array_split(steady, STEADY_BATCHES)])

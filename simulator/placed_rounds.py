@@ -24,7 +24,9 @@ from .world import expected_largest_normal
 
 
 class PlacedRounds(RoundsEngine):
-    """State of one replay. places: (accelerator, place) of those that ran last, by the job's place in the trace."""
+    """State of one replay. places: (accelerator, place) of those that ran last, by the job's place
+    in the trace.
+    """
 
     def __init__(
         self,

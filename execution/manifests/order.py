@@ -30,10 +30,11 @@ WITHOUT_DEADLINE = 2.0  # times the predicted p90: what runs longer than that is
 class Contract(Record):
     """What every worker is told, and what a manifest is held to.
 
-    workers: of the whole gang; nodes: machines, which they fill in blocks. device, devices: the Kubernetes resource and how many of it each
-    worker has; None and 0 for processors. deadline_s: from the first start. restarts: of the gang.
-    instance_type, vcpus, memory_gib: of a machine; node: labels by which Kubernetes finds one.
-    spec: the worker's own file (isocost/work/v1) with paths as the workers see them.
+    workers: of the whole gang; nodes: machines, which they fill in blocks. device, devices: the
+    Kubernetes resource and how many of it each worker has; None and 0 for processors. deadline_s:
+    from the first start. restarts: of the gang. instance_type, vcpus, memory_gib: of a machine;
+    node: labels by which Kubernetes finds one. spec: the worker's own file (isocost/work/v1) with
+    paths as the workers see them.
     """
 
     workers: int = Field(ge=1)
