@@ -5,6 +5,7 @@ Trains one setting for some seconds and writes what each step took. All workers 
 
 import os
 import resource
+import statistics
 import sys
 import tempfile
 import time
@@ -25,7 +26,7 @@ from .workload import ModelFacts
 if TYPE_CHECKING:
     from .training import Trainer
 
-PART_TIMES = 15  # of each part of a step on its own
+PART_TIMES = 15  # of each part of a step on its own; of long steps fewer
 LEAST_STEPS = 5  # however long they take
 ENOUGH_STEPS = 25  # taken where they fit into three times the seconds asked for
 LEAK_STEPS = 40
@@ -155,8 +156,8 @@ def probe(spec: ProbeSpec, result: Path) -> None:
         line = _grown_line(before, tracemalloc.take_snapshot(), len(seconds), spec)
     input_s = communication_s = None
     if spec.parts:
-        ready, kept = trainer.steps(repeated=True), sorted(seconds[settled_after:] or seconds[-1:])
-        input_s = max(0.0, kept[len(kept) // 2] - _median_s(lambda: ready.take().seconds))
+        kept = statistics.median_high(seconds[settled_after:] or seconds[-1:])
+        input_s = max(0.0, kept - _ready_step_s(trainer, spec.seconds))
         exchange = trainer.gradient_exchange()
         communication_s = 0.0 if exchange is None else _median_s(exchange)
     all_reduce_s = tuple(_median_s(trainer.exchange(size)) for size in spec.all_reduce_bytes)
@@ -193,13 +194,28 @@ def _busy_s() -> float:
     return float(sum(times) - idle - doubly)
 
 
+def _ready_step_s(trainer: "Trainer", seconds: float) -> float:
+    """Median seconds of a step whose batch lies there already: of PART_TIMES, the first left out, or
+    of as many as take so long, LEAST_STEPS at least. All workers end after the same one."""
+    steps = trainer.steps(repeated=True)
+    steps.take()
+    found: list[float] = []
+    start, stop = time.monotonic(), False
+    while not stop:
+        last = time.monotonic() - start > seconds and len(found) + 1 >= LEAST_STEPS
+        taken = steps.take(stop=last or len(found) + 1 >= PART_TIMES)
+        found.append(taken.seconds)
+        stop = taken.stop
+    return statistics.median_high(found)
+
+
 def _median_s(once: Callable[[], float]) -> float:
     """Median seconds of a thing done PART_TIMES, its first time left out.
 
     A fixed number, not a span of time: all workers must take part in every exchange.
     """
     once()
-    return sorted(once() for _ in range(PART_TIMES))[PART_TIMES // 2]
+    return statistics.median_high(once() for _ in range(PART_TIMES))
 
 
 class _Turns:
