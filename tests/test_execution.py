@@ -90,7 +90,7 @@ def test_two_workers_have_the_losses_of_one_at_the_same_global_batch(
 def test_ctrl_c_leaves_no_orphan_and_resuming_equals_an_undisturbed_run(
     plan: Path, isocost: Command, tmp_path: Path
 ) -> None:
-    alike = ("run", plan, "--workers", "2", "--reproducible", "--max-steps", "150")
+    alike = ("run", plan, "--workers", "2", "--reproducible", "--max-steps", "80")
     whole = isocost(*alike, "-o", "whole.json")
     assert whole.returncode == 0, whole.stderr
     running = subprocess.Popen(
@@ -101,7 +101,7 @@ def test_ctrl_c_leaves_no_orphan_and_resuming_equals_an_undisturbed_run(
         stderr=subprocess.PIPE,
         text=True,
     )
-    _wait_for_step(tmp_path / "cut" / "steps.jsonl", 30)
+    _wait_for_step(tmp_path / "cut" / "steps.jsonl", 20)
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=90)
     assert running.returncode == 130, err
@@ -109,7 +109,7 @@ def test_ctrl_c_leaves_no_orphan_and_resuming_equals_an_undisturbed_run(
     assert orphans(tmp_path / "cut") == []
     cut = record(tmp_path / "cut.json")
     assert cut["status"] == "interrupted"
-    assert 30 <= cut["steps"] < 150  # type: ignore[operator]
+    assert 20 <= cut["steps"] < 80  # type: ignore[operator]
     saved = checkpoints.latest(tmp_path / "cut" / "checkpoints")
     assert saved is not None
     assert saved.step == cut["steps"]
@@ -118,9 +118,9 @@ def test_ctrl_c_leaves_no_orphan_and_resuming_equals_an_undisturbed_run(
     resumed = isocost(*alike, "--resume", "cut", "-o", "resumed.json")
     assert resumed.returncode == 0, resumed.stderr
     made = record(tmp_path / "resumed.json")
-    assert (made["steps"], made["status"]) == (150, "stopped")
+    assert (made["steps"], made["status"]) == (80, "stopped")
     lines = read_steps(tmp_path / "cut" / "steps.jsonl")
-    assert [line.step for line in lines] == list(range(1, 151))  # each step committed once
+    assert [line.step for line in lines] == list(range(1, 81))  # each step committed once
     undisturbed = read_steps(tmp_path / "whole" / "steps.jsonl")
     assert [line.loss for line in lines] == [line.loss for line in undisturbed]
 
@@ -156,7 +156,7 @@ def test_a_killed_worker_costs_a_restart_and_no_step(plan: Path, tmp_path: Path)
     killed: list[int] = []
 
     def kill_once(line: StepLine) -> None:
-        if line.step >= 60 and not killed:
+        if line.step >= 30 and not killed:
             victims = [
                 process
                 for process in psutil.Process().children()
@@ -165,12 +165,12 @@ def test_a_killed_worker_costs_a_restart_and_no_step(plan: Path, tmp_path: Path)
             killed.append(victims[-1].pid)
             victims[-1].kill()
 
-    done = execute(setup, tmp_path / "chaos", plan_path="", max_steps=150, progress=kill_once)
+    done = execute(setup, tmp_path / "chaos", plan_path="", max_steps=80, progress=kill_once)
     assert killed
-    assert (done.steps, done.restarts, done.status) == (150, 1, "stopped")
+    assert (done.steps, done.restarts, done.status) == (80, 1, "stopped")
     assert done.recoveries[0].lost_steps >= 0
     lines = read_steps(tmp_path / "chaos" / "steps.jsonl")
-    assert [line.step for line in lines] == list(range(1, 151))
+    assert [line.step for line in lines] == list(range(1, 81))
     assert orphans(tmp_path / "chaos") == []
 
 
