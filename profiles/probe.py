@@ -202,8 +202,8 @@ def _ready_step_s(trainer: "Trainer", seconds: float) -> float:
     found: list[float] = []
     start, stop = time.monotonic(), False
     while not stop:
-        last = time.monotonic() - start > seconds and len(found) + 1 >= LEAST_STEPS
-        taken = steps.take(stop=last or len(found) + 1 >= PART_TIMES)
+        enough = LEAST_STEPS if time.monotonic() - start > seconds else PART_TIMES
+        taken = steps.take(stop=len(found) + 1 >= enough)
         found.append(taken.seconds)
         stop = taken.stop
     return statistics.median_high(found)
